@@ -1,0 +1,2 @@
+//! Placeholder until the crate owner writes it.
+fn main() {}
