@@ -1,0 +1,238 @@
+//! The frozen intent: what the application asked for, in the bytes that are stored, sent, sent again and hashed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::value::check_row;
+use crate::{EntityName, ErrorCode, IdError, OpId, Row, RowId, Timestamp, ValueError, canonical_json, limits};
+
+/// What a change does to its row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum ChangeKind {
+    /// Makes a row.
+    Insert,
+    /// Changes the fields named in `data`.
+    Update,
+    /// Removes the row.
+    Delete,
+    /// In a frame: a row this reader may see from now on, in full.
+    Enter,
+    /// In a frame: a row this reader may no longer see; id and seq only.
+    Leave,
+    /// Adds to a number. Reserved: no version applies it yet.
+    Increment,
+    /// Adds to the end of a list or text. Reserved: no version applies it yet.
+    Append,
+    /// A kind that a newer version made.
+    Unknown(String),
+}
+
+impl ChangeKind {
+    /// The literal on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Enter => "enter",
+            Self::Leave => "leave",
+            Self::Increment => "increment",
+            Self::Append => "append",
+            Self::Unknown(kind) => kind,
+        }
+    }
+}
+
+impl From<String> for ChangeKind {
+    fn from(kind: String) -> Self {
+        match kind.as_str() {
+            "insert" => Self::Insert,
+            "update" => Self::Update,
+            "delete" => Self::Delete,
+            "enter" => Self::Enter,
+            "leave" => Self::Leave,
+            "increment" => Self::Increment,
+            "append" => Self::Append,
+            _ => Self::Unknown(kind),
+        }
+    }
+}
+
+impl From<ChangeKind> for String {
+    fn from(kind: ChangeKind) -> Self {
+        kind.as_str().to_owned()
+    }
+}
+
+/// What the writer had seen of the row when it wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// The seq of the row as the server had confirmed it.
+    Seq(u64),
+    /// The writer's own preceding transaction that touched the row, so that editing twice offline is no conflict.
+    OpId(OpId),
+}
+
+/// One change of an intent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IntentChange {
+    /// Kind of row.
+    pub entity: EntityName,
+    /// Which row; minted by the client for an insert.
+    pub row_id: RowId,
+    /// What to do.
+    pub kind: ChangeKind,
+    /// Insert: the fields. Update: the fields that change. Delete: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Row>,
+    /// What the writer had seen; absent for an insert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// One transaction as its writer meant it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Recognises the transaction for ever.
+    pub op_id: OpId,
+    /// Transactions that must have applied before this one makes sense.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<OpId>,
+    /// The writer's clock; shown to people, never used for order.
+    pub issued_at: Timestamp,
+    /// Version of the application's schema the writer knew; 0 without one.
+    #[serde(default)]
+    pub schema: u32,
+    /// The changes, in order; at least one.
+    pub changes: Vec<IntentChange>,
+}
+
+/// Why an intent is refused before anything is evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntentError {
+    /// Not the documented shape.
+    #[error("a transaction is not of the documented shape: {0}")]
+    Shape(String),
+    /// An id is malformed.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A value cannot be stored.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// Insert or update without fields.
+    #[error("{kind} of {entity}/{row_id} has no data")]
+    NoData {
+        /// The change's kind.
+        kind: String,
+        /// Its entity.
+        entity: String,
+        /// Its row.
+        row_id: String,
+    },
+    /// Empty, or larger than the limits.
+    #[error("a transaction has 1 to {changes} changes and at most {bytes} bytes", changes = limits::TRANSACTION_CHANGES_MAX, bytes = limits::TRANSACTION_BYTES_MAX)]
+    Size,
+}
+
+impl IntentError {
+    /// The stable code.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Shape(_) | Self::NoData { .. } => ErrorCode::InvalidJson,
+            Self::Id(error) => error.code(),
+            Self::Value(error) => error.code(),
+            Self::Size => ErrorCode::TransactionTooLarge,
+        }
+    }
+}
+
+impl Intent {
+    /// Parses and checks an intent.
+    ///
+    /// # Errors
+    /// When its shape, an id, a value or its size is not as documented. An unknown kind is no error here.
+    pub fn parse(text: &str) -> Result<Self, IntentError> {
+        let intent: Self = serde_json::from_str(text).map_err(|error| IntentError::Shape(error.to_string()))?;
+        intent.check()?;
+        Ok(intent)
+    }
+
+    /// Checks an intent that was built or parsed as part of a larger message.
+    ///
+    /// # Errors
+    /// As [`Intent::parse`].
+    pub fn check(&self) -> Result<(), IntentError> {
+        let sizes = 1..=limits::TRANSACTION_CHANGES_MAX;
+        if !sizes.contains(&self.changes.len()) || self.after.len() > limits::AFTER_MAX {
+            return Err(IntentError::Size);
+        }
+        for change in &self.changes {
+            let needs_data = matches!(change.kind, ChangeKind::Insert | ChangeKind::Update);
+            match &change.data {
+                Some(data) => check_row(data)?,
+                None if needs_data => {
+                    return Err(IntentError::NoData {
+                        kind: change.kind.as_str().to_owned(),
+                        entity: change.entity.to_string(),
+                        row_id: change.row_id.to_string(),
+                    });
+                }
+                None => {}
+            }
+        }
+        if self.canonical().len() > limits::TRANSACTION_BYTES_MAX {
+            return Err(IntentError::Size);
+        }
+        Ok(())
+    }
+
+    /// The canonical bytes: equal for equal intents, whoever encodes them.
+    pub fn canonical(&self) -> String {
+        // Serialising this struct cannot fail: its keys are strings and its numbers are finite.
+        canonical_json(&serde_json::to_value(self).unwrap_or(Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OP: &str = "00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn an_intent_is_the_same_bytes_whatever_order_it_came_in() {
+        let left = format!(
+            r#"{{"changes":[{{"kind":"update","row_id":"r","entity":"Todo","data":{{"b":1.0,"a":"x"}},"base":{{"seq":7}}}}],"op_id":"{OP}","issued_at":5,"schema":1}}"#
+        );
+        let right = format!(
+            r#"{{"schema":1,"op_id":"{OP}","issued_at":5,"changes":[{{"base":{{"seq":7}},"data":{{"a":"x","b":1}},"entity":"Todo","kind":"update","row_id":"r"}}]}}"#
+        );
+        let canonical = Intent::parse(&left).unwrap().canonical();
+        assert_eq!(canonical, Intent::parse(&right).unwrap().canonical());
+        assert_eq!(
+            canonical,
+            format!(
+                r#"{{"changes":[{{"base":{{"seq":7}},"data":{{"a":"x","b":1}},"entity":"Todo","kind":"update","row_id":"r"}}],"issued_at":5,"op_id":"{OP}","schema":1}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn malformed_intents_have_codes() {
+        let change = |inner: &str| format!(r#"{{"op_id":"{OP}","issued_at":5,"changes":[{inner}]}}"#);
+        let cases = [
+            (change(""), ErrorCode::TransactionTooLarge),
+            (change(r#"{"entity":"T","row_id":"r","kind":"insert"}"#), ErrorCode::InvalidJson),
+            (change(r#"{"entity":"T","row_id":"r","kind":"insert","data":{"constructor":1}}"#), ErrorCode::ReservedKey),
+            ("{}".to_owned(), ErrorCode::InvalidJson),
+        ];
+        for (text, code) in cases {
+            assert_eq!(Intent::parse(&text).unwrap_err().code(), code, "{text}");
+        }
+        let later = Intent::parse(&change(r#"{"entity":"T","row_id":"r","kind":"teleport"}"#)).unwrap();
+        assert_eq!(later.changes[0].kind, ChangeKind::Unknown("teleport".to_owned()));
+    }
+}
