@@ -1,0 +1,1 @@
+//! What a server decides: policies, visibility, how an intent changes a row.
