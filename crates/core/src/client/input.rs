@@ -1,0 +1,130 @@
+//! What a driver tells the client.
+
+use syncline_protocol::{ChangeKind, Identity, Row};
+
+use super::RequestId;
+
+/// Everything that can happen to a client from outside. Late and repeated replies are legal and do nothing.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Begins. `None`: the token is unknown here, so the server must say whose it is before anything is shown.
+    Start {
+        /// Whose replica this is, when that is known without the network.
+        identity: Option<Identity>,
+    },
+    /// The database of the identity was read.
+    Opened(Box<StoredReplica>),
+    /// The database cannot be used; the client goes on in memory and says so.
+    OpenFailed(StorageFailure),
+    /// The server said whose token it is.
+    IdentityResolved(Identity),
+    /// The server did not say whose token it is.
+    IdentityUnavailable {
+        /// HTTP status, if there was an answer at all.
+        status: Option<u16>,
+        /// Code of the error body, if it was one.
+        code: Option<String>,
+        /// The answer's `Retry-After`, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// A storage request was carried out, or not.
+    Stored {
+        /// Which.
+        request: RequestId,
+        /// What it gave.
+        result: Result<StoredValue, StorageFailure>,
+    },
+    /// The socket is open and the subprotocol selected.
+    SocketOpened,
+    /// The socket is closed, or never opened.
+    SocketClosed {
+        /// The close code; 1006 when there was no close frame.
+        code: u16,
+        /// The close frame's reason.
+        reason: String,
+    },
+    /// A text message came.
+    Received(String),
+    /// A pull was answered, with whatever status.
+    PullAnswered {
+        /// Which.
+        request: RequestId,
+        /// HTTP status.
+        status: u16,
+        /// The body as text.
+        body: String,
+        /// The answer's `Retry-After`, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// A pull got no answer.
+    PullFailed {
+        /// Which.
+        request: RequestId,
+    },
+    /// The application gave a new token for the same identity: try again now.
+    TokenChanged,
+    /// The application has no other token: stay unauthorised until [`Input::TokenChanged`].
+    TokenUnavailable,
+    /// Stop talking to the network, keep everything else.
+    Pause,
+    /// Talk again.
+    Resume,
+    /// The device came online or the page became visible: cuts a wait short, checks an open socket.
+    Wake,
+    /// The time named by the last `Idle` has come.
+    Tick,
+    /// Close the socket and do nothing more.
+    Stop,
+}
+
+/// What a database holds when it is opened.
+#[derive(Debug, Clone, Default)]
+pub struct StoredReplica {
+    /// The replica record, if there is one.
+    pub replica: Option<Vec<u8>>,
+    /// Commit records and segments with their keys, in order of the keys, of every generation present.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// Mutation records with their keys, in order of the keys.
+    pub queue: Vec<(u64, Vec<u8>)>,
+    /// The fence this driver wrote when it opened the database.
+    pub fence: u64,
+    /// Why the store is only memory; `None` for a durable one.
+    pub memory: Option<String>,
+}
+
+/// What a storage request gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredValue {
+    /// It was carried out.
+    Done,
+    /// The keys of the records concerned, in the order of the request.
+    Keys(Vec<u64>),
+}
+
+/// Why the database could not do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageFailure {
+    /// The fence or the expected replica record did not match; nothing was written.
+    Conflict,
+    /// The quota is used up; nothing was written.
+    Full,
+    /// Missing, refused, hanging or broken.
+    Unavailable(String),
+    /// Written by a newer version.
+    TooNew,
+    /// Unreadable.
+    Corrupt(String),
+}
+
+/// One change an application asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewChange {
+    /// Kind of row.
+    pub entity: String,
+    /// Which row; minted for an insert without one.
+    pub row_id: Option<String>,
+    /// `Insert`, `Update` or `Delete`.
+    pub kind: ChangeKind,
+    /// Insert: the fields. Update: the fields that change. Delete: none.
+    pub data: Option<Row>,
+}

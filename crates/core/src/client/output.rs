@@ -1,0 +1,119 @@
+//! What the client asks its driver to do.
+
+use serde::{Deserialize, Serialize};
+use syncline_protocol::{Identity, Timestamp};
+
+use super::Event;
+
+/// Pairs a reply with its request; never used twice by one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+/// One effect to carry out. Drain [`Client::poll_output`](super::Client::poll_output) until `Idle` after each input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Ask the server whose token it is (`GET /api/auth/me`); answered by `IdentityResolved` or `IdentityUnavailable`.
+    ResolveIdentity,
+    /// Open the database of this identity; answered by `Opened` or `OpenFailed`.
+    OpenStorage {
+        /// Whose.
+        identity: Identity,
+    },
+    /// Carry out a storage request; answered by `Stored`.
+    Store(StorageRequest),
+    /// Open a socket with the current token, closing one that may still exist.
+    OpenSocket,
+    /// Close the socket and forget it: nothing it still says may come back as an input.
+    CloseSocket {
+        /// The code for the close frame, 1000 or one of 3000 to 4999.
+        code: u16,
+    },
+    /// Send a text message on the socket.
+    Send(String),
+    /// GET this with the current token; answered by `PullAnswered` or `PullFailed`.
+    Pull {
+        /// Comes back with the answer.
+        request: RequestId,
+        /// Path and query, relative to the server's base URL.
+        path_and_query: String,
+    },
+    /// Tell the application.
+    Notify(Event),
+    /// Nothing more to do before the next input.
+    Idle {
+        /// When to give [`Input::Tick`](super::Input::Tick), unless something else happens first.
+        wake_at: Option<Timestamp>,
+    },
+}
+
+/// A storage request with its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageRequest {
+    /// Comes back with the reply.
+    pub id: RequestId,
+    /// What to do. Each is one transaction: all of it, or nothing.
+    pub kind: StorageKind,
+}
+
+/// What to do with the database. `docs/storage.md` names the stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageKind {
+    /// Strict. Adds records to the queue; gives their keys.
+    Enqueue {
+        /// Mutation records, in order.
+        records: Vec<Vec<u8>>,
+    },
+    /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there.
+    UpdateQueue {
+        /// What the stored fence must be.
+        fence: u64,
+        /// New contents; only over keys that exist.
+        put: Vec<(u64, Vec<u8>)>,
+        /// Keys to remove.
+        remove: Vec<u64>,
+    },
+    /// Relaxed. Checks the fence and the replica record, then writes rows and the new replica record, and removes
+    /// acknowledged mutations.
+    Commit {
+        /// What the stored fence must be.
+        fence: u64,
+        /// What the stored replica record must be, byte for byte; `None`: there must be none.
+        expect: Option<Vec<u8>>,
+        /// The new replica record.
+        replica: Vec<u8>,
+        /// Records of `entities` to put.
+        put: Vec<(u64, Vec<u8>)>,
+        /// Keys of `entities` to delete.
+        delete: Vec<u64>,
+        /// Keys of the queue to remove.
+        remove_queue: Vec<u64>,
+    },
+    /// Relaxed. Checks the fence and that the replica record shows this generation, then exchanges records.
+    Compact {
+        /// What the stored fence must be.
+        fence: u64,
+        /// What the stored replica record's `generation` must be.
+        generation: u64,
+        /// Records of `entities` to put.
+        put: Vec<(u64, Vec<u8>)>,
+        /// Keys of `entities` to delete.
+        delete: Vec<u64>,
+    },
+    /// Relaxed. Checks the fence, then deletes a range of `entities`.
+    DeleteGeneration {
+        /// What the stored fence must be.
+        fence: u64,
+        /// First key.
+        first: u64,
+        /// Last key, included.
+        last: u64,
+    },
+    /// Relaxed. Checks the fence, then moves a record of `entities` to the journal.
+    Quarantine {
+        /// What the stored fence must be.
+        fence: u64,
+        /// Its key in `entities`.
+        key: u64,
+    },
+}
