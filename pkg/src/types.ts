@@ -1,0 +1,283 @@
+// What an application sees: configuration, rows, writes, the queue and the engine's status.
+
+import type { ErrorCode, SynclineError } from "./errors.ts";
+
+/** What may stand in a row. `Date` is accepted on the way in and becomes an ISO-8601 text. */
+export type Value = null | boolean | number | string | readonly Value[] | { readonly [key: string]: Value };
+
+/** Any entity with any fields: the schema of an engine created without a type argument. */
+export type AnySchema = Record<string, Record<string, Value>>;
+
+/** The names of a schema's entities. */
+export type EntityOf<S extends object> = Extract<keyof S, string>;
+
+/** A row as the store gives it: frozen, and the same object until the row changes. */
+export type Row<S extends object, E extends EntityOf<S>> = {
+  /** Unique within the entity. */
+  readonly id: string;
+} & { readonly [K in keyof S[E] as K extends "id" ? never : K]: S[E][K] };
+
+/** The fields of a new row. `undefined` is the same as leaving the field out. */
+export type NewRow<S extends object, E extends EntityOf<S>> = {
+  /** Yours if you give one; else a UUID that sorts by time. */
+  readonly id?: string | undefined;
+} & { readonly [K in keyof S[E] as K extends "id" ? never : K]: FieldInput<S[E][K]> };
+
+/** The fields to change. A field that is absent or `undefined` stays as it is; `null` is a value. */
+export type Patch<S extends object, E extends EntityOf<S>> = {
+  readonly [K in keyof S[E] as K extends "id" ? never : K]?: FieldInput<S[E][K]> | undefined;
+};
+
+/** A field's type on the way in: where a text fits, a `Date` does too. */
+export type FieldInput<T> = T | (string extends T ? Date : never);
+
+/** Who the server says this session is. `null`: nobody signed in, or no organisation selected. */
+export interface Identity {
+  readonly userId: string | null;
+  readonly tenantId: string | null;
+}
+
+/** What the server said about a write. */
+export interface Confirmation {
+  readonly opId: string;
+  /** The place in the server's log from which on everybody sees the write. */
+  readonly seq: number;
+}
+
+/** A write that is visible already. Awaiting it gives `T` when it is on disk, with or without a network. */
+export interface Write<T = string> extends Promise<T> {
+  /** The row's final id. Of a transaction: the id of its first row, or `""` when it changed nothing. */
+  readonly id: string;
+  /** The name of the transaction, the same in the queue and on the server. `""` when it changed nothing. */
+  readonly opId: string;
+  /** The server's answer. Rejects with the reason when the server refused; may be ignored safely. */
+  readonly confirmed: Promise<Confirmation>;
+}
+
+/** Several writes that become one: visible, stored, sent and decided together. */
+export interface Transaction<S extends object = AnySchema> {
+  /** The row, with what this transaction did so far. */
+  get<E extends EntityOf<S>>(entity: E, id: string): Row<S, E> | undefined;
+  /** The entity's rows in order of their ids, with what this transaction did so far. */
+  list<E extends EntityOf<S>>(entity: E): readonly Row<S, E>[];
+  /** Adds a row; returns its final id. */
+  insert<E extends EntityOf<S>>(entity: E, row: NewRow<S, E>): string;
+  update<E extends EntityOf<S>>(entity: E, id: string, patch: Patch<S, E>): void;
+  delete<E extends EntityOf<S>>(entity: E, id: string): void;
+}
+
+/** Which entities' rows changed. */
+export interface StoreChange {
+  readonly entities: readonly string[];
+}
+
+/** Ends a subscription. */
+export type Unsubscribe = () => void;
+
+/** The rows as this replica shows them: what the server confirmed, under what is still on its way there. */
+export interface Store<S extends object = AnySchema> {
+  /** The row, or `undefined`. */
+  get<E extends EntityOf<S>>(entity: E, id: string): Row<S, E> | undefined;
+  /** The entity's rows in order of their ids; the same frozen array until one of them changes. */
+  list<E extends EntityOf<S>>(entity: E): readonly Row<S, E>[];
+  /** Calls `listener` after every change of rows, once for what changed together. It may read and write. */
+  subscribe(listener: (change: StoreChange) => void): Unsubscribe;
+}
+
+export type ChangeKind = "insert" | "update" | "delete";
+
+/** One row of a transaction. */
+export interface Change {
+  readonly entity: string;
+  readonly rowId: string;
+  readonly kind: ChangeKind;
+  /** The new row's fields or the patch; absent for a delete. */
+  readonly data?: { readonly [field: string]: Value };
+}
+
+/** Where a transaction in the queue stands. */
+export type MutationStatus = "pending" | "sent" | "applied" | "failed";
+
+/** A transaction in the queue. */
+export interface Mutation {
+  readonly opId: string;
+  readonly status: MutationStatus;
+  readonly changes: readonly Change[];
+  /** Why it failed; `null` otherwise. */
+  readonly error: SynclineError | null;
+  /** The op_ids of earlier transactions that must apply first. */
+  readonly waitingOn: readonly string[];
+  /** When the application wrote it, in milliseconds since 1970. */
+  readonly issuedAt: number;
+}
+
+/** A transaction moved on. `removed`: the application discarded it, or it was replaced by a retry. */
+export interface MutationTransition {
+  readonly status: MutationStatus | "removed";
+  /** The transaction's first change; all are in `mutation.changes`. */
+  readonly change: Change;
+  readonly error: SynclineError | null;
+  readonly mutation: Mutation;
+}
+
+/** The writes that the server has not confirmed, in the order in which they are sent. */
+export interface MutationQueue {
+  /** The same frozen array until the queue changes. */
+  list(): readonly Mutation[];
+  /** Writes a failed transaction again as a new one, with a new op_id at the end of the queue. */
+  retry(opId: string): Write;
+  /** Discards a transaction that failed or was not sent yet; its effect disappears from the rows. */
+  remove(opId: string): void;
+  /** Calls `listener` once for each transition of each transaction. */
+  subscribe(listener: (transition: MutationTransition) => void): Unsubscribe;
+}
+
+/** What the engine does about the server at the moment. */
+export type Connection =
+  /** Not started, or there is nothing to do yet. */
+  | { readonly state: "idle" }
+  | { readonly state: "connecting" }
+  /** The socket is open and the server was heard; see `lastHeardAt` for when. */
+  | { readonly state: "live" }
+  /** The next try is at `retryAt`, in milliseconds since 1970. */
+  | { readonly state: "waiting"; readonly retryAt: number | null }
+  /** `pause()` was called. */
+  | { readonly state: "paused" }
+  /** The server refuses the token, and the application had no better one. */
+  | { readonly state: "unauthorized" }
+  /** The server speaks another version of the protocol. */
+  | { readonly state: "incompatible" }
+  | { readonly state: "stopped" };
+
+/** Where rows and queue are kept. */
+export type StorageStatus =
+  | { readonly kind: "opening" }
+  | { readonly kind: "indexeddb" }
+  /** Another tab of the same user holds the database; this one takes over when that is closed. */
+  | { readonly kind: "waiting"; readonly reason: string }
+  /** Nothing outlives the page, and why: asked for, private mode, quota, broken storage. */
+  | { readonly kind: "memory"; readonly reason: string };
+
+/** Everything an honest indicator needs. The same object until something in it changes. */
+export interface Status {
+  readonly connection: Connection;
+  /** `null` until it is known whose rows to show: a token this device never saw has to be resolved by the server. */
+  readonly identity: Identity | null;
+  /** A complete pull has been applied since this database was made. */
+  readonly synced: boolean;
+  /** Rows are arriving now. */
+  readonly syncing: boolean;
+  /** When the server was last heard, in milliseconds since 1970. */
+  readonly lastHeardAt: number | null;
+  /** Transactions that wait for the server's answer. */
+  readonly pending: number;
+  /** Transactions that the server refused and the application has not yet retried or removed. */
+  readonly failed: number;
+  readonly storage: StorageStatus;
+  /** How far this replica has read the server's log. */
+  readonly seq: number;
+  /** How far the server's log goes, as far as is known. */
+  readonly serverHead: number | null;
+  readonly lastError: { readonly code: ErrorCode; readonly message: string } | null;
+}
+
+/** A synchronous key-value store for the token, such as a wrapper of `localStorage`. */
+export interface KeyValueStorage {
+  get(key: string): string | null | undefined;
+  set(key: string, value: string): void;
+  remove(key: string): void;
+}
+
+/** Why a token is asked for. `null`: the engine starts and has none. */
+export interface TokenRequest {
+  readonly code: ErrorCode | null;
+}
+
+export type Token = string | null | undefined;
+
+/** Options of an engine. An unknown key is refused by name. */
+export interface SyncEngineConfig {
+  /** Only `websocket` in this version. */
+  readonly transport?: "websocket" | "sse" | "poll" | undefined;
+  /** The socket's address where it is not `baseUrl` + `/api/sync/ws`. */
+  readonly wsUrl?: string | undefined;
+  /** Milliseconds between polls; has no effect with `websocket`. */
+  readonly pollInterval?: number | undefined;
+  /** First step of the reconnect delay in milliseconds. Default 1000. */
+  readonly reconnectDelay?: number | undefined;
+  /** The bearer token. Stands above `storage`. */
+  readonly token?: Token;
+  /** Gives a token when there is none or the server refuses it; called once for each need. */
+  readonly getToken?: ((request: TokenRequest) => Token | Promise<Token>) | undefined;
+  /** Keep rows and queue in IndexedDB. Default: wherever there is one. */
+  readonly persist?: boolean | undefined;
+  /** Separates applications on one origin. Default `default`. */
+  readonly appName?: string | undefined;
+  /** Where the token stands, under the key `syncline_token`, or `pylon_token` as in Pylon. */
+  readonly storage?: KeyValueStorage | undefined;
+  /** The version of the application's schema, stored with every write. Default 1. */
+  readonly schema?: number | undefined;
+  /** Where the WebAssembly module is, or its bytes. Default: beside this package's script. */
+  readonly wasm?: WasmSource | undefined;
+}
+
+/** The configuration with the server's address in it. */
+export interface SyncEngineOptions extends SyncEngineConfig {
+  /** The server's address: `https://app.example`. */
+  readonly baseUrl: string;
+}
+
+/** The WebAssembly module: its address, an answer that carries it, its bytes, or compiled. */
+export type WasmSource = string | URL | Request | Response | BufferSource | WebAssembly.Module;
+
+/** A replica of one user's rows, and the queue of their unsent writes. */
+export interface SyncEngine<S extends object = AnySchema> {
+  readonly store: Store<S>;
+  readonly mutations: MutationQueue;
+  /** A frozen snapshot; `onStatus` tells when there is another. */
+  readonly status: Status;
+  /** Where rows and queue are kept; the same as `status.storage`. */
+  readonly storage: StorageStatus;
+
+  /** Resolves when local rows can be read; never waits for the network. Calling it twice starts once. */
+  start(): Promise<void>;
+  /** Closes socket and database. The queue stays on disk; `start()` goes on where it stood. */
+  stop(): Promise<void>;
+  /** Resolves after the first complete pull; at once if this database has had one. */
+  synced(): Promise<void>;
+  /** Stops talking to the server; reads and writes go on. */
+  pause(): void;
+  /** Talks to the server again, at once. */
+  resume(): void;
+
+  /**
+   * Adds a row. It is in `store` when this returns.
+   * @throws SynclineError when the row cannot be stored; then nothing was written.
+   */
+  insert<E extends EntityOf<S>>(entity: E, row: NewRow<S, E>): Write;
+  /** Changes the given fields of a row. Throws as `insert`. */
+  update<E extends EntityOf<S>>(entity: E, id: string, patch: Patch<S, E>): Write;
+  /** Removes a row. Throws as `insert`. */
+  delete<E extends EntityOf<S>>(entity: E, id: string): Write;
+  /**
+   * Makes all writes of `body` one. `body` must not be async; when it throws, nothing is written.
+   * Awaiting the result gives what `body` returned, when it is on disk.
+   */
+  transaction<T>(body: (tx: Transaction<S>) => T): Write<T>;
+
+  /** Who the rows belong to; `null` while that is unknown. */
+  resolvedSession(): Identity | null;
+  /**
+   * Call it after signing in or out or selecting an organisation. Reads the token again; when the session is another
+   * one, the former rows leave memory and the other database is opened. Unsent writes stay with their own user.
+   */
+  notifySessionChanged(): Promise<void>;
+
+  /** Calls `listener` with every new status. */
+  onStatus(listener: (status: Status) => void): Unsubscribe;
+  /** Calls `listener` with what went wrong outside of a call: storage, network, a listener that threw. */
+  onError(listener: (error: SynclineError) => void): Unsubscribe;
+
+  /** The same as `stop()`: `await using engine = createSyncEngine(…)`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
