@@ -1,0 +1,342 @@
+//! Policy expressions: who may do what with which row.
+//!
+//! Parsed once, when a manifest is read. Evaluation is pure: the row's fields, the user and the user's memberships are
+//! arguments. A field that is missing or null is equal to nothing, so an anonymous caller never owns a row without owner.
+
+use serde_json::Value;
+use syncline_protocol::Row;
+
+use crate::server::Memberships;
+
+/// Who may do something with a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Policy {
+    /// Everybody, with or without a session.
+    Public,
+    /// Everybody with a session.
+    SignedIn,
+    /// Nobody; what an operation without a policy gets.
+    Nobody,
+    /// The user whose id this field holds.
+    Owner {
+        /// The field; `id` is the row's id.
+        field: String,
+    },
+    /// The users whom another entity's rows make members.
+    Member {
+        /// The field of this row; `id` is the row's id.
+        field: String,
+        /// Where the memberships are.
+        spec: MembershipSpec,
+    },
+    /// Those whom each of these allows.
+    All(Vec<Self>),
+    /// Those whom one of these allows.
+    Any(Vec<Self>),
+}
+
+/// Which rows make a user a member of a value: those of `entity` whose `user_field` is the user.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MembershipSpec {
+    /// The entity whose rows are memberships.
+    pub entity: String,
+    /// Its field that names what one is a member of.
+    pub value_field: String,
+    /// Its field that names the member.
+    pub user_field: String,
+}
+
+/// Why a text is no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A word that may not stand where it stands.
+    #[error("expected {expected}, found {found:?}")]
+    Unexpected {
+        /// What could have stood there.
+        expected: &'static str,
+        /// What did.
+        found: String,
+    },
+    /// A parenthesis without its partner.
+    #[error("a parenthesis is not closed")]
+    Unclosed,
+    /// Nested deeper than any person writes.
+    #[error("nested deeper than {DEPTH_MAX} parentheses")]
+    TooDeep,
+}
+
+impl Policy {
+    /// Parses an expression; `docs/server.md` has the grammar.
+    ///
+    /// # Errors
+    /// When the text is no expression.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let mut parser = Parser { words: words(text), next: 0 };
+        let policy = parser.any(0)?;
+        match parser.take() {
+            "" => Ok(policy),
+            found => Err(PolicyError::Unexpected { expected: "and, or, or the end", found: found.to_owned() }),
+        }
+    }
+
+    /// Whether `user` may do it with this row.
+    pub fn allows(&self, row_id: &str, row: &Row, user: Option<&str>, memberships: &impl Memberships) -> bool {
+        match self {
+            Self::Public => true,
+            Self::SignedIn => user.is_some(),
+            Self::Nobody => false,
+            Self::Owner { field } => user.is_some_and(|user| text_is(row_id, row, field, user)),
+            Self::Member { field, spec } => user.is_some_and(|user| {
+                field_value(row_id, row, field).is_some_and(|value| memberships.contains(spec, user, &value))
+            }),
+            Self::All(parts) => parts.iter().all(|part| part.allows(row_id, row, user, memberships)),
+            Self::Any(parts) => parts.iter().any(|part| part.allows(row_id, row, user, memberships)),
+        }
+    }
+
+    /// Whether some row could pass for `user`; when not, no row has to be looked at.
+    pub fn may_allow(&self, user: Option<&str>) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Nobody => false,
+            Self::SignedIn | Self::Owner { .. } | Self::Member { .. } => user.is_some(),
+            Self::All(parts) => parts.iter().all(|part| part.may_allow(user)),
+            Self::Any(parts) => parts.iter().any(|part| part.may_allow(user)),
+        }
+    }
+
+    /// Calls `visit` with every field the expression reads, and the membership it is looked up in, if any.
+    pub fn visit_fields<'a>(&'a self, visit: &mut impl FnMut(&'a str, Option<&'a MembershipSpec>)) {
+        match self {
+            Self::Public | Self::SignedIn | Self::Nobody => {}
+            Self::Owner { field } => visit(field, None),
+            Self::Member { field, spec } => visit(field, Some(spec)),
+            Self::All(parts) | Self::Any(parts) => {
+                for part in parts {
+                    part.visit_fields(visit);
+                }
+            }
+        }
+    }
+}
+
+impl MembershipSpec {
+    /// What a row of the membership entity makes `user` a member of: a [`crate::server::value_key`], if anything.
+    pub fn value_for(&self, row_id: &str, row: &Row, user: &str) -> Option<String> {
+        if !text_is(row_id, row, &self.user_field, user) {
+            return None;
+        }
+        field_value(row_id, row, &self.value_field)
+    }
+}
+
+fn text_is(row_id: &str, row: &Row, field: &str, text: &str) -> bool {
+    if field == "id" {
+        return row_id == text;
+    }
+    row.get(field).and_then(Value::as_str) == Some(text)
+}
+
+fn field_value(row_id: &str, row: &Row, field: &str) -> Option<String> {
+    if field == "id" {
+        return crate::server::value_key(&Value::from(row_id));
+    }
+    row.get(field).and_then(crate::server::value_key)
+}
+
+const DEPTH_MAX: usize = 16;
+
+struct Parser<'a> {
+    words: Vec<&'a str>,
+    next: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> &'a str {
+        self.words.get(self.next).copied().unwrap_or_default()
+    }
+
+    fn take(&mut self) -> &'a str {
+        let word = self.peek();
+        self.next += 1;
+        word
+    }
+
+    fn expect(&mut self, expected: &'static str) -> Result<(), PolicyError> {
+        match self.take() {
+            found if found == expected => Ok(()),
+            found => Err(PolicyError::Unexpected { expected, found: found.to_owned() }),
+        }
+    }
+
+    fn any(&mut self, depth: usize) -> Result<Policy, PolicyError> {
+        let mut parts = vec![self.all(depth)?];
+        while self.peek() == "or" {
+            self.next += 1;
+            parts.push(self.all(depth)?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Policy::Any(parts) })
+    }
+
+    fn all(&mut self, depth: usize) -> Result<Policy, PolicyError> {
+        let mut parts = vec![self.one(depth)?];
+        while self.peek() == "and" {
+            self.next += 1;
+            parts.push(self.one(depth)?);
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Policy::All(parts) })
+    }
+
+    fn one(&mut self, depth: usize) -> Result<Policy, PolicyError> {
+        if depth > DEPTH_MAX {
+            return Err(PolicyError::TooDeep);
+        }
+        match self.peek() {
+            "(" => {
+                self.next += 1;
+                let inner = self.any(depth + 1)?;
+                if self.take() == ")" { Ok(inner) } else { Err(PolicyError::Unclosed) }
+            }
+            "public" => self.word(Policy::Public),
+            "signed-in" => self.word(Policy::SignedIn),
+            "nobody" => self.word(Policy::Nobody),
+            _ => self.comparison(),
+        }
+    }
+
+    fn word(&mut self, policy: Policy) -> Result<Policy, PolicyError> {
+        self.next += 1;
+        Ok(policy)
+    }
+
+    fn comparison(&mut self) -> Result<Policy, PolicyError> {
+        let field = self.name("a field")?.to_owned();
+        match self.take() {
+            "=" => {
+                self.expect("user")?;
+                Ok(Policy::Owner { field })
+            }
+            "in" => {
+                let source = self.name("an entity")?;
+                let (entity, value_field) = source.split_once('.').unwrap_or((source, field.as_str()));
+                let (entity, value_field) = (entity.to_owned(), value_field.to_owned());
+                self.expect("where")?;
+                let user_field = self.name("a field")?.to_owned();
+                self.expect("=")?;
+                self.expect("user")?;
+                Ok(Policy::Member { field, spec: MembershipSpec { entity, value_field, user_field } })
+            }
+            found => Err(PolicyError::Unexpected { expected: "= or in", found: found.to_owned() }),
+        }
+    }
+
+    fn name(&mut self, expected: &'static str) -> Result<&'a str, PolicyError> {
+        let word = self.take();
+        let keyword = matches!(word, "" | "(" | ")" | "=" | "and" | "or" | "in" | "where" | "user");
+        if keyword {
+            return Err(PolicyError::Unexpected { expected, found: word.to_owned() });
+        }
+        Ok(word)
+    }
+}
+
+/// Splits at blanks, parentheses and equals signs; the latter two are words of their own.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for chunk in text.split_whitespace() {
+        let mut rest = chunk;
+        while let Some(at) = rest.find(['(', ')', '=']) {
+            let (before, after) = rest.split_at(at);
+            let (sign, after) = after.split_at(1);
+            if !before.is_empty() {
+                words.push(before);
+            }
+            words.push(sign);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            words.push(rest);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::server::membership::MembershipCounts;
+
+    fn row(value: Value) -> Row {
+        match value {
+            Value::Object(row) => row,
+            other => panic!("{other} is no row"),
+        }
+    }
+
+    #[test]
+    fn expressions_bind_like_everywhere_else() {
+        let policy = Policy::parse("public or a = user and (b=user or nobody)").unwrap();
+        let owner = |field: &str| Policy::Owner { field: field.to_owned() };
+        assert_eq!(
+            policy,
+            Policy::Any(vec![Policy::Public, Policy::All(vec![owner("a"), Policy::Any(vec![owner("b"), Policy::Nobody])])])
+        );
+        let member = Policy::parse("id in channel_members.channel_id where member_id = user").unwrap();
+        let spec = MembershipSpec {
+            entity: "channel_members".to_owned(),
+            value_field: "channel_id".to_owned(),
+            user_field: "member_id".to_owned(),
+        };
+        assert_eq!(member, Policy::Member { field: "id".to_owned(), spec });
+    }
+
+    #[test]
+    fn what_is_no_policy_says_where() {
+        let deep = "(".repeat(40);
+        for (text, part) in [
+            ("", "a field"),
+            ("a = bob", "user"),
+            ("a in b", "where"),
+            ("public public", "the end"),
+            ("(public", "not closed"),
+            ("a is user", "= or in"),
+            (deep.as_str(), "deeper"),
+        ] {
+            let error = Policy::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn nobody_equals_a_missing_field() {
+        let memberships = MembershipCounts::default();
+        let owner = Policy::parse("owner = user").unwrap();
+        for data in [json!({}), json!({"owner": null}), json!({"owner": 7})] {
+            assert!(!owner.allows("r", &row(data.clone()), None, &memberships));
+            assert!(!owner.allows("r", &row(data), Some("alice"), &memberships));
+        }
+        assert!(owner.allows("r", &row(json!({"owner": "alice"})), Some("alice"), &memberships));
+    }
+
+    #[test]
+    fn members_see_what_they_are_members_of() {
+        let policy = Policy::parse("channel in members where user_id = user").unwrap();
+        let Policy::Member { spec, .. } = &policy else { panic!("a membership") };
+        let mut memberships = MembershipCounts::new("alice");
+        memberships.add(spec, &value_key(&json!("c1")).unwrap());
+        assert!(policy.allows("r", &row(json!({"channel": "c1"})), Some("alice"), &memberships));
+        assert!(!policy.allows("r", &row(json!({"channel": "c2"})), Some("alice"), &memberships));
+        assert!(!policy.allows("r", &row(json!({"channel": null})), Some("alice"), &memberships));
+        assert!(!policy.allows("r", &row(json!({"channel": "c1"})), Some("bob"), &memberships));
+        assert!(!policy.allows("r", &row(json!({"channel": "c1"})), None, &memberships));
+        let value = |data| spec.value_for("m", &row(data), "alice");
+        assert_eq!(value(json!({"user_id": "alice", "channel": "c1"})).as_deref(), Some("\"c1\""));
+        assert_eq!(value(json!({"user_id": "alice"})), None);
+        assert_eq!(value(json!({"user_id": "bob", "channel": "c1"})), None);
+    }
+
+    use crate::server::value_key;
+}
