@@ -1,0 +1,109 @@
+//! `cargo xtask test`: the suites in order, each with its time, and one line that sums them up.
+
+mod suites;
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::progress::seconds;
+use crate::repo::Repo;
+use suites::SUITES;
+
+/// A group of tests that is run, timed and counted as one.
+pub(crate) struct Suite {
+    /// What the command line calls it.
+    pub(crate) name: &'static str,
+    /// What it holds, in one line.
+    pub(crate) about: &'static str,
+    /// Runs it, installing what it needs first.
+    pub(crate) run: fn(&Repo) -> anyhow::Result<()>,
+}
+
+/// Runs the named suites, or all, in the order of the table; goes on after a failure.
+#[expect(clippy::print_stdout, reason = "the verdict is the answer of this command")]
+pub(crate) fn run(repo: &Repo, names: &[String]) -> anyhow::Result<()> {
+    let chosen = choose(names)?;
+    let mut results = Vec::new();
+    for suite in &chosen {
+        println!("\n=== {}: {}", suite.name, suite.about);
+        let start = Instant::now();
+        let outcome = (suite.run)(repo);
+        if let Err(error) = &outcome {
+            println!("=== {} FAILED: {error:#}", suite.name);
+        }
+        results.push(Finished { name: suite.name, took: start.elapsed(), passed: outcome.is_ok() });
+    }
+    println!("\n{}", table(&results));
+    let failed = results.iter().filter(|result| !result.passed).count();
+    println!("{} passed, {failed} failed", results.len() - failed);
+    if failed > 0 {
+        bail!(again(&results));
+    }
+    Ok(())
+}
+
+/// The names and contents of all suites, one a line.
+pub(crate) fn list() -> String {
+    let lines: Vec<String> = SUITES.iter().map(|suite| format!("  {:<17} {}", suite.name, suite.about)).collect();
+    lines.join("\n")
+}
+
+struct Finished {
+    name: &'static str,
+    took: Duration,
+    passed: bool,
+}
+
+fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Suite>> {
+    if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|suite| suite.name != *name)) {
+        bail!("There is no test suite `{unknown}`. These exist:\n{}", list());
+    }
+    Ok(SUITES.iter().filter(|suite| names.is_empty() || names.iter().any(|name| name == suite.name)).collect())
+}
+
+fn table(results: &[Finished]) -> String {
+    let line = |name: &str, took: Duration, verdict: &str| format!("{name:<17} {:>12}  {verdict}", seconds(took));
+    let mut lines: Vec<String> =
+        results.iter().map(|result| line(result.name, result.took, if result.passed { "passed" } else { "FAILED" })).collect();
+    lines.push(line("all", results.iter().map(|result| result.took).sum(), ""));
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+fn again(results: &[Finished]) -> String {
+    let names: Vec<&str> = results.iter().filter(|result| !result.passed).map(|result| result.name).collect();
+    format!("To run what failed again: cargo xtask test {}", names.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_run_in_the_order_of_the_table_whatever_the_order_of_names() {
+        let chosen = choose(&["tidy".to_owned(), "lint".to_owned()]).unwrap();
+        let names: Vec<&str> = chosen.iter().map(|suite| suite.name).collect();
+        assert_eq!(names, ["lint", "tidy"]);
+        assert_eq!(choose(&[]).unwrap().len(), SUITES.len());
+    }
+
+    #[test]
+    fn an_unknown_suite_is_refused_with_the_names_that_exist() {
+        let message = choose(&["browser".to_owned()]).err().unwrap().to_string();
+        assert!(message.starts_with("There is no test suite `browser`"), "{message}");
+        assert!(message.contains("browser-webkit"), "{message}");
+    }
+
+    #[test]
+    fn failures_are_named_for_the_next_run() {
+        let results = [
+            Finished { name: "lint", took: Duration::from_secs(1), passed: true },
+            Finished { name: "tidy", took: Duration::from_secs(2), passed: false },
+        ];
+        assert_eq!(again(&results), "To run what failed again: cargo xtask test tidy");
+        assert_eq!(
+            table(&results),
+            "lint                     1.0 s  passed\ntidy                     2.0 s  FAILED\nall                      3.0 s"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What each suite runs.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+
+use super::Suite;
+use crate::browsers::{self, Browser};
+use crate::npm::{self, Packages};
+use crate::process::Program;
+use crate::repo::Repo;
+use crate::server::{self, Profile, Server};
+use crate::tools::{self, Tool};
+use crate::{deny, lint, package, tidy, wasm};
+
+/// All suites: first what reads sources, then what runs quickly, browsers last.
+pub(super) const SUITES: &[Suite] = &[
+    Suite { name: "lint", about: "rustfmt, clippy on the host and wasm32, rustdoc, Biome, tsc --strict", run: lint::check },
+    Suite { name: "tidy", about: "the rules of this repository that no other tool checks", run: tidy::check },
+    Suite { name: "deny", about: "licences, bans and sources of dependencies", run: deny::check },
+    Suite { name: "native", about: "all Rust tests that run on the host", run: native },
+    Suite { name: "core-wasm", about: "the tests of the core, on wasm32 in Node", run: core_wasm },
+    Suite { name: "pkg", about: "unit and type tests of the npm package", run: pkg },
+    Suite {
+        name: "browser-chromium",
+        about: "the engine over real IndexedDB and WebSocket in Chromium",
+        run: |repo| browser(repo, Browser::Chromium),
+    },
+    Suite { name: "browser-firefox", about: "the same in Firefox", run: |repo| browser(repo, Browser::Firefox) },
+    Suite { name: "browser-webkit", about: "the same in WebKitGTK", run: |repo| browser(repo, Browser::Webkit) },
+    Suite { name: "e2e-chromium", about: "the whole story of the demo in Chromium (playwright-core)", run: e2e_chromium },
+    Suite {
+        name: "e2e-firefox",
+        about: "a shorter story of the demo in Firefox (WebDriver)",
+        run: |repo| e2e_webdriver(repo, Browser::Firefox),
+    },
+    Suite {
+        name: "e2e-webkit",
+        about: "a shorter story of the demo in WebKitGTK (WebDriver)",
+        run: |repo| e2e_webdriver(repo, Browser::Webkit),
+    },
+    Suite { name: "import", about: "200,000 real flights: imported, synced to a browser, compared", run: import },
+];
+
+fn native(repo: &Repo) -> anyhow::Result<()> {
+    let mut cargo = Program::cargo(repo).args(["test", "--workspace"]);
+    // These two need a browser and have suites of their own.
+    for folder in [BROWSER_TESTS, WEBDRIVER_TESTS] {
+        if repo.path(folder).join("Cargo.toml").exists() {
+            cargo = cargo.arg("--exclude").arg(wasm::package_name(repo, folder)?);
+        }
+    }
+    cargo.run_shown()
+}
+
+fn core_wasm(repo: &Repo) -> anyhow::Result<()> {
+    wasm::ensure_target(repo)?;
+    let runner = tools::ensure(repo, Tool::WasmTestRunner)?;
+    Program::cargo(repo)
+        .args(["test", "--package", "syncline-core", "--target", wasm::WASM_TARGET])
+        .env(RUNNER_VARIABLE, runner)
+        .run_shown()
+}
+
+fn pkg(repo: &Repo) -> anyhow::Result<()> {
+    npm::ensure(repo, Packages::All)?;
+    package::build(repo)?;
+    npm::script(repo, "pkg", "test").run_shown()
+}
+
+fn browser(repo: &Repo, browser: Browser) -> anyhow::Result<()> {
+    wasm::ensure_target(repo)?;
+    browsers::ensure(repo, &[browser])?;
+    let runner = tools::ensure(repo, Tool::WasmTestRunner)?;
+    let program = server::build(repo, Profile::Test)?;
+    let server = Server::start_empty(repo, &program, &repo.scratch(&format!("browser-{}", browser.name()))?)?;
+    let package = wasm::package_name(repo, BROWSER_TESTS)?;
+    browsers::on_display(repo, browser, std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))?
+        .args(["test", "--package", &package, "--target", wasm::WASM_TARGET])
+        .without(browsers::DRIVER_VARIABLES)
+        .envs(browsers::environment(repo, browser)?)
+        .env(RUNNER_VARIABLE, runner)
+        .env("WASM_BINDGEN_TEST_TIMEOUT", TEST_SECONDS_MAX)
+        // Read by the tests when they are compiled: a page has no environment.
+        .env("SYNCLINE_TEST_SERVER", &server.url)
+        .run_shown()
+}
+
+fn e2e_chromium(repo: &Repo) -> anyhow::Result<()> {
+    node_tests(repo, "tests/e2e")
+}
+
+fn import(repo: &Repo) -> anyhow::Result<()> {
+    node_tests(repo, "tests/import")
+}
+
+/// Runs the `*.test.mjs` files of a folder with Node's test runner; they drive Chromium through playwright-core.
+fn node_tests(repo: &Repo, folder: &str) -> anyhow::Result<()> {
+    npm::ensure(repo, Packages::All)?;
+    browsers::ensure(repo, &[Browser::Chromium])?;
+    let files = test_files(repo, folder)?;
+    let program = build_demo(repo)?;
+    Program::new(repo, "node")
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(files)
+        .env("SYNCLINE_SERVER_BIN", program)
+        .env("SYNCLINE_STATIC_DIR", repo.path("www/dist"))
+        .env("SYNCLINE_ARTEFACTS", repo.path("artefacts"))
+        .envs(browsers::environment(repo, Browser::Chromium)?)
+        .run_shown()
+}
+
+fn e2e_webdriver(repo: &Repo, browser: Browser) -> anyhow::Result<()> {
+    browsers::ensure(repo, &[browser])?;
+    let program = build_demo(repo)?;
+    let package = wasm::package_name(repo, WEBDRIVER_TESTS)?;
+    browsers::on_display(repo, browser, std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))?
+        .args(["test", "--package", &package])
+        .without(browsers::DRIVER_VARIABLES)
+        .envs(browsers::environment(repo, browser)?)
+        .env("SYNCLINE_TEST_BROWSER", browser.name())
+        .env("SYNCLINE_SERVER_BIN", program)
+        .env("SYNCLINE_STATIC_DIR", repo.path("www/dist"))
+        .env("SYNCLINE_ARTEFACTS", repo.path("artefacts"))
+        .run_shown()
+}
+
+/// Builds all that the demo consists of and returns the server.
+fn build_demo(repo: &Repo) -> anyhow::Result<PathBuf> {
+    let program = server::build(repo, Profile::Test)?;
+    package::build(repo)?;
+    package::build_demo(repo)?;
+    fs::create_dir_all(repo.path("artefacts"))?;
+    Ok(program)
+}
+
+fn test_files(repo: &Repo, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(repo.path(folder)).with_context(|| format!("there is no folder {folder}"))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    files.retain(|file| file.to_string_lossy().ends_with(".test.mjs"));
+    files.sort();
+    // Node would look for tests everywhere if it were given none.
+    ensure!(!files.is_empty(), "{folder} holds no *.test.mjs");
+    Ok(files)
+}
+
+const BROWSER_TESTS: &str = "tests/browser";
+const WEBDRIVER_TESTS: &str = "tests/webdriver";
+const RUNNER_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER";
+/// How long the tests of one file may take together, in seconds.
+const TEST_SECONDS_MAX: &str = "300";

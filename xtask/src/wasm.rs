@@ -1,0 +1,122 @@
+//! Makes the modules that `wasm-pack.toml` lists: cargo, then wasm-bindgen (as a library), then wasm-opt.
+//!
+//! The wasm-pack program is not used: with the library inside this program a first build needs no tool to be compiled
+//! beside it, and the version cannot differ from the one in `Cargo.lock`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::manifest::{Build, Manifest, Target};
+use crate::npm::{self, Packages};
+use crate::process::{Program, on_path};
+use crate::progress::step;
+use crate::repo::Repo;
+use crate::stamp::{Inputs, Stamp};
+use crate::tools;
+
+/// The files that one build makes.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    /// The module.
+    pub(crate) wasm: PathBuf,
+    /// The JavaScript that loads it.
+    pub(crate) js: PathBuf,
+}
+
+/// Builds every module whose inputs changed.
+pub(crate) fn build(repo: &Repo, manifest: &Manifest) -> anyhow::Result<()> {
+    ensure_target(repo)?;
+    npm::ensure(repo, Packages::Build)?;
+    manifest.builds.iter().try_for_each(|build| build_one(repo, build))
+}
+
+/// Where the files of a build are.
+pub(crate) fn outputs(repo: &Repo, build: &Build) -> anyhow::Result<Outputs> {
+    let stem = package_name(repo, &build.crate_dir)?.replace('-', "_");
+    let out = repo.path(&build.out);
+    Ok(Outputs { wasm: out.join(format!("{stem}_bg.wasm")), js: out.join(format!("{stem}.js")) })
+}
+
+/// The name in a crate's `Cargo.toml`.
+pub(crate) fn package_name(repo: &Repo, crate_dir: &str) -> anyhow::Result<String> {
+    let file = repo.path(crate_dir).join("Cargo.toml");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let manifest: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not TOML", file.display()))?;
+    let name = manifest.get("package").and_then(|package| package.get("name")).and_then(|name| name.as_str());
+    name.map(str::to_owned).with_context(|| format!("{} names no package", file.display()))
+}
+
+/// Adds the standard library for wasm32 if this toolchain has none.
+pub(crate) fn ensure_target(repo: &Repo) -> anyhow::Result<()> {
+    let sysroot = Program::new(repo, "rustc").args(["--print", "sysroot"]).capture()?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).exists() {
+        return Ok(());
+    }
+    if on_path("rustup").is_none() {
+        anyhow::bail!(
+            "This Rust has no standard library for {WASM_TARGET}, and rustup is not there to add it. \
+             Install Rust with rustup, or your system's package of that library (Debian: libstd-rust-dev-wasm32)."
+        );
+    }
+    step(&format!("Adding the Rust target {WASM_TARGET} (rustup target add, about 20 MB)"), || {
+        Program::new(repo, "rustup")
+            .args(["target", "add", WASM_TARGET])
+            .hint("If rustup could not reach its server, connect to the network and run the command again.")
+            .run()
+    })
+}
+
+/// The only target of the browser crates.
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
+    let package = package_name(repo, &build.crate_dir)?;
+    step(&format!("Compiling {package} to WebAssembly ({})", build.profile), || {
+        // Cargo knows best whether its inputs changed; it answers in a fraction of a second when they did not.
+        Program::cargo(repo)
+            .args(["build", "--package", &package, "--lib", "--target", WASM_TARGET, "--profile", &build.profile])
+            .run()
+    })?;
+    let compiled = repo.target().join(WASM_TARGET).join(&build.profile).join(format!("{}.wasm", package.replace('-', "_")));
+    let outputs = outputs(repo, build)?;
+    let inputs = Inputs::default()
+        .text(&format!("{build:?}"))
+        // A new wasm-bindgen generates other JavaScript from the same module.
+        .text(&tools::locked_version(repo, "wasm-bindgen")?)
+        .path(&compiled)?
+        .path(&repo.path("package-lock.json"))?;
+    let stamp = Stamp::new(repo, &format!("wasm-{}", build.name), inputs);
+    if stamp.is_current(&[outputs.wasm.clone(), outputs.js.clone()]) {
+        return Ok(());
+    }
+    step(&format!("Generating {} with wasm-bindgen and wasm-opt", build.out), || {
+        bindgen(repo, build, &compiled)?;
+        optimise(repo, build, &outputs.wasm)
+    })?;
+    stamp.write()
+}
+
+fn bindgen(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
+    let out = repo.path(&build.out);
+    if out.exists() {
+        // A file that an earlier version made would otherwise be shipped for ever.
+        fs::remove_dir_all(&out)?;
+    }
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(compiled).typescript(true).remove_name_section(true).remove_producers_section(true);
+    match build.target {
+        Target::Web => bindgen.web(true)?,
+        Target::Bundler => bindgen.bundler(true)?,
+        Target::Nodejs => bindgen.nodejs(true)?,
+    };
+    bindgen.generate(&out).with_context(|| format!("wasm-bindgen could not read {}", compiled.display()))
+}
+
+fn optimise(repo: &Repo, build: &Build, wasm: &Path) -> anyhow::Result<()> {
+    let optimised = wasm.with_extension("opt");
+    npm::tool(repo, "binaryen/bin/wasm-opt").args(&build.wasm_opt).arg(wasm).arg("-o").arg(&optimised).run()?;
+    fs::rename(&optimised, wasm).with_context(|| format!("replacing {}", wasm.display()))
+}
