@@ -124,8 +124,10 @@ pub fn check_value(value: &Value, path: &str, depth: usize) -> Result<(), ValueE
 }
 
 fn check_number(number: &serde_json::Number, path: &str) -> Result<(), ValueError> {
-    let integer = number.as_i64().map(i64::unsigned_abs).or_else(|| number.as_u64());
-    if integer.is_some_and(|magnitude| magnitude > limits::INTEGER_MAX.unsigned_abs()) {
+    // JavaScript prints whole numbers below 1e21 without an exponent: the canonical bytes of 1e19 are those of an integer
+    // that it cannot count, so both spellings are refused. From 1e21 on a number can only have been meant as a float.
+    let magnitude = number.as_f64().unwrap_or_default().abs();
+    if magnitude > INTEGER_FLOAT_MAX && magnitude < 1e21 {
         return Err(ValueError::OutOfRange { path: path.to_owned() });
     }
     Ok(())
@@ -144,6 +146,9 @@ fn check_key(key: &str, path: &str) -> Result<(), ValueError> {
     }
     check_text(key, path)
 }
+
+/// [`limits::INTEGER_MAX`] as the number JavaScript sees.
+const INTEGER_FLOAT_MAX: f64 = 9_007_199_254_740_991.0;
 
 #[cfg(test)]
 mod tests {
