@@ -270,8 +270,10 @@ export interface SyncEngine<S extends object = AnySchema> {
   /**
    * Call it after signing in or out or selecting an organisation. Reads the token again; when the session is another
    * one, the former rows leave memory and the other database is opened. Unsent writes stay with their own user.
+   * A token given here stands above `storage` from now on; `null` means signed out. Resolves when the new rows can be
+   * read, or when the server cannot say now whose they are.
    */
-  notifySessionChanged(): Promise<void>;
+  notifySessionChanged(token?: Token): Promise<void>;
 
   /** Calls `listener` with every new status. */
   onStatus(listener: (status: Status) => void): Unsubscribe;

@@ -1,0 +1,146 @@
+// The queue as the application sees it: what waits, what failed, and each step of each transaction.
+
+import { errorCode, SynclineError } from "./errors.ts";
+import { Listeners } from "./listeners.ts";
+import type { RawEngine, RawError, RawMutation } from "./raw.ts";
+import type {
+  Change,
+  Mutation,
+  MutationQueue,
+  MutationStatus,
+  MutationTransition,
+  Unsubscribe,
+  Write,
+} from "./types.ts";
+
+/** What the queue asks the engine to do. */
+export interface QueueCommands {
+  retry(opId: string): Write;
+  remove(opId: string): void;
+}
+
+/** The queue of one replica. Its truth is in WebAssembly; this holds objects made from it. */
+export class Queue implements MutationQueue {
+  #raw: RawEngine | undefined;
+  /** `undefined`: something changed since it was made. */
+  #list: readonly Mutation[] | undefined = NO_MUTATIONS;
+  /** Each transaction as last seen, because a confirmed one leaves the list before its listeners run. */
+  readonly #seen: Map<string, Mutation> = new Map();
+  readonly #listeners: Listeners<MutationTransition>;
+  readonly #commands: QueueCommands;
+
+  constructor(commands: QueueCommands, onThrow: (thrown: unknown) => void) {
+    this.#commands = commands;
+    this.#listeners = new Listeners(onThrow);
+  }
+
+  list(): readonly Mutation[] {
+    this.#list ??= this.#raw === undefined ? NO_MUTATIONS : readList(this.#raw);
+    return this.#list;
+  }
+
+  retry(opId: string): Write {
+    return this.#commands.retry(opId);
+  }
+
+  remove(opId: string): void {
+    this.#commands.remove(opId);
+  }
+
+  subscribe(listener: (transition: MutationTransition) => void): Unsubscribe {
+    return this.#listeners.add(listener);
+  }
+
+  /** Shows the queue of another replica, or of none. */
+  attach(raw: RawEngine | undefined): void {
+    this.#raw = raw;
+    this.#seen.clear();
+    this.invalidate();
+  }
+
+  /** The replica was read from disk: its queue is known from here on. */
+  opened(): void {
+    this.invalidate();
+    for (const mutation of this.list()) this.#seen.set(mutation.opId, mutation);
+  }
+
+  /** Takes note that the queue changed. */
+  invalidate(): void {
+    this.#list = undefined;
+  }
+
+  /** A transaction was queued. */
+  added(opId: string, changes: readonly Change[]): MutationTransition | undefined {
+    const issuedAt = Date.now();
+    this.#seen.set(
+      opId,
+      Object.freeze({ opId, status: "pending", changes, error: null, waitingOn: [], issuedAt }),
+    );
+    return this.moved(opId, "pending", null);
+  }
+
+  /** A transaction took a step; gives what the listeners will hear. */
+  moved(
+    opId: string,
+    status: MutationTransition["status"],
+    error: SynclineError | null,
+  ): MutationTransition | undefined {
+    this.invalidate();
+    const before = this.#seen.get(opId);
+    const change = before?.changes[0];
+    if (before === undefined || change === undefined) return undefined;
+    const mutation = Object.freeze({
+      ...before,
+      status: status === "removed" ? before.status : status,
+      error,
+    });
+    if (status === "applied" || status === "removed") this.#seen.delete(opId);
+    else this.#seen.set(opId, mutation);
+    return this.#listeners.isEmpty ? undefined : Object.freeze({ status, change, error, mutation });
+  }
+
+  /** The changes of a transaction in the queue. */
+  changes(opId: string): readonly Change[] {
+    return this.#seen.get(opId)?.changes ?? [];
+  }
+
+  notify(transition: MutationTransition): void {
+    this.#listeners.emit(transition);
+  }
+}
+
+/** Calls `listener` once for each step of each transaction of the queue. */
+export function mutationQueueListener(
+  queue: MutationQueue,
+  listener: (transition: MutationTransition) => void,
+): Unsubscribe {
+  return queue.subscribe(listener);
+}
+
+/** The error class for an error that crossed as JSON. */
+export function fromRawError(error: RawError): SynclineError {
+  return new SynclineError(errorCode(error.code), error.message, { hint: error.hint });
+}
+
+function readList(raw: RawEngine): readonly Mutation[] {
+  return Object.freeze((JSON.parse(raw.mutationsJson()) as RawMutation[]).map(toMutation));
+}
+
+function toMutation(raw: RawMutation): Mutation {
+  const status: MutationStatus = raw.status;
+  return Object.freeze({
+    opId: raw.op_id,
+    status,
+    changes: Object.freeze(raw.changes.map(toChange)),
+    error: raw.error === null ? null : fromRawError(raw.error),
+    waitingOn: Object.freeze([...raw.waiting_on]),
+    issuedAt: raw.issued_at,
+  });
+}
+
+function toChange(raw: RawMutation["changes"][number]): Change {
+  const { entity, row_id: rowId, kind, data } = raw;
+  return Object.freeze({ entity, rowId, kind, ...(data === undefined ? {} : { data: Object.freeze(data) }) });
+}
+
+const NO_MUTATIONS: readonly Mutation[] = Object.freeze([]);

@@ -1,0 +1,113 @@
+// The handle that crates/web exports, as this package sees it, and the JSON that crosses the boundary.
+
+import type { ChangeKind, Value } from "./types.ts";
+
+/** Options of a raw engine; all are checked before they get here. */
+export interface RawOptions {
+  readonly baseUrl: string;
+  readonly wsUrl?: string | undefined;
+  readonly appName: string;
+  readonly persist: boolean;
+  readonly schema: number;
+  readonly reconnectMs: number;
+  readonly startPaused: boolean;
+}
+
+/** One replica in WebAssembly. Calls return the events they caused; everything else comes by the callback. */
+export interface RawEngine {
+  start(token: string | undefined): string;
+  setToken(token: string | undefined): string;
+  mutate(changesJson: string): string;
+  retry(opId: string): string;
+  remove(opId: string): string;
+  rowJson(entity: string, id: string): string | undefined;
+  rowVersion(entity: string, id: string): number;
+  deltaJson(entity: string, since: number): string;
+  mutationsJson(): string;
+  statusJson(): string;
+  pause(): string;
+  resume(): string;
+  stop(): Promise<void>;
+  free(): void;
+}
+
+/** What the loaded module offers. */
+export interface RawModule {
+  readonly RawEngine: new (options: RawOptions, onEvents: (eventsJson: string) => void) => RawEngine;
+  /** SHA-256 of a token in hexadecimal. */
+  tokenHash(token: string): string;
+}
+
+export interface RawIdentity {
+  readonly user_id: string | null;
+  readonly tenant_id: string | null;
+}
+
+export interface RawError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+export interface RawStatus {
+  readonly connection: { readonly state: string; readonly retry_at?: number };
+  readonly identity: RawIdentity | null;
+  readonly synced: boolean;
+  readonly syncing: boolean;
+  readonly last_heard_at: number | null;
+  readonly pending: number;
+  readonly failed: number;
+  readonly storage: { readonly kind: string; readonly reason?: string };
+  readonly seq: number;
+  readonly server_head: number | null;
+  readonly last_error: RawError | null;
+}
+
+export type RawEvent =
+  | { readonly type: "changed"; readonly entities: readonly string[] }
+  | { readonly type: "opened"; readonly identity: RawIdentity }
+  | { readonly type: "status_changed"; readonly status: RawStatus }
+  | { readonly type: "synced"; readonly seq: number }
+  | { readonly type: "mutation_durable"; readonly op_id: string }
+  | { readonly type: "mutation_sent"; readonly op_id: string }
+  | { readonly type: "mutation_confirmed"; readonly op_id: string; readonly seq: number }
+  | { readonly type: "mutation_failed"; readonly op_id: string; readonly error: RawError }
+  | { readonly type: "mutation_removed"; readonly op_id: string }
+  | { readonly type: "mutation_lost"; readonly op_id: string; readonly error: RawError }
+  | { readonly type: "token_needed"; readonly code: string }
+  | { readonly type: "identity_flipped" }
+  | { readonly type: "problem"; readonly code: string; readonly message: string };
+
+/** What `mutate` and `retry` give. */
+export interface RawAccepted {
+  readonly op_id: string;
+  readonly row_ids: readonly string[];
+  readonly events: readonly RawEvent[];
+}
+
+export interface RawChange {
+  readonly entity: string;
+  readonly row_id: string;
+  readonly kind: ChangeKind;
+  readonly data?: { readonly [field: string]: Value };
+}
+
+export interface RawMutation {
+  readonly op_id: string;
+  readonly status: "pending" | "sent" | "applied" | "failed";
+  readonly changes: readonly RawChange[];
+  readonly error: RawError | null;
+  readonly waiting_on: readonly string[];
+  readonly issued_at: number;
+}
+
+/** A row as it crosses: its fields and its id. */
+export type RawRow = { readonly id: string; readonly [field: string]: Value };
+
+/** What changed in an entity since a former call. `full`: forget what you have. */
+export interface RawDelta {
+  readonly at: number;
+  readonly full: boolean;
+  readonly rows: readonly RawRow[];
+  readonly removed: readonly string[];
+}

@@ -1,0 +1,96 @@
+// Whose token it is, and where the token comes from.
+
+import type { Settings } from "./config.ts";
+import type { ErrorCode } from "./errors.ts";
+import type { RawIdentity } from "./raw.ts";
+import { toIdentity } from "./status.ts";
+import type { Identity, Token } from "./types.ts";
+
+/** Finds the token: what the application said last, else its storage, else its function. */
+export class TokenSource {
+  readonly #settings: Settings;
+  #given: Token;
+  #asking: Promise<string | undefined> | undefined;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#given = settings.token;
+  }
+
+  /** Whether the application can be asked for a token. */
+  get canAsk(): boolean {
+    return this.#settings.getToken !== undefined;
+  }
+
+  /** Takes a token that stands above the storage from now on; `null` for none. */
+  give(token: Token): void {
+    this.#given = token;
+  }
+
+  /** The token that is there without asking. An empty one counts as none. */
+  known(): string | undefined {
+    if (this.#given !== undefined) return this.#given || undefined;
+    const { storage } = this.#settings;
+    for (const key of TOKEN_KEYS) {
+      const stored = storage?.get(key);
+      if (stored) return stored;
+    }
+    return undefined;
+  }
+
+  /** Asks the application; calls while an answer is awaited wait for the same one. */
+  ask(code: ErrorCode | null): Promise<string | undefined> {
+    this.#asking ??= this.#answer(code).finally(() => {
+      this.#asking = undefined;
+    });
+    return this.#asking;
+  }
+
+  async #answer(code: ErrorCode | null): Promise<string | undefined> {
+    const token = await this.#settings.getToken?.({ code });
+    return token || undefined;
+  }
+}
+
+/** Asks the server whose token it is; `undefined` when it does not say. */
+export async function fetchIdentity(
+  baseUrl: string,
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<Identity | undefined> {
+  try {
+    const headers: HeadersInit = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+    const options: RequestInit = { headers, signal, cache: "no-store", credentials: "omit" };
+    const response = await fetch(`${baseUrl}/api/auth/me`, options);
+    const body: unknown = response.ok ? await response.json() : undefined;
+    return isIdentity(body) ? toIdentity(body) : undefined;
+  } catch {
+    // No network, or no Syncline server: what is known stays valid until the server contradicts it.
+    return undefined;
+  }
+}
+
+/** Takes a token out of the map that crates/web keeps, so that the next start asks the server whose it is. */
+export function forgetIdentity(appName: string, tokenHash: string): void {
+  try {
+    const name = `syncline_${appName}_identities`;
+    const known: unknown = JSON.parse(localStorage.getItem(name) ?? "[]");
+    if (!Array.isArray(known)) return;
+    const kept = known.filter((entry: { readonly token_hash?: unknown }) => entry.token_hash !== tokenHash);
+    localStorage.setItem(name, JSON.stringify(kept));
+  } catch {
+    // Without localStorage nothing was remembered.
+  }
+}
+
+function isIdentity(body: unknown): body is RawIdentity {
+  if (typeof body !== "object" || body === null) return false;
+  const { user_id: user, tenant_id: tenant } = body as {
+    readonly user_id?: unknown;
+    readonly tenant_id?: unknown;
+  };
+  return (user === null || typeof user === "string") && (tenant === null || typeof tenant === "string");
+}
+
+/** The second is where Pylon's clients keep it. */
+const TOKEN_KEYS = ["syncline_token", "pylon_token"] as const;
