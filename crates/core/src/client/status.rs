@@ -61,6 +61,11 @@ pub enum Connection {
 pub enum StorageState {
     /// Not known yet.
     Opening,
+    /// Another tab has the database; said by the driver, because the core does not know of tabs.
+    Waiting {
+        /// For whom or what.
+        reason: String,
+    },
     /// On disk.
     Indexeddb,
     /// Nowhere else: a reload forgets them.
