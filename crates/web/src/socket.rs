@@ -1,0 +1,85 @@
+//! One WebSocket. Everything it says after it was dropped is lost, which is what the core expects.
+
+use js_sys::Array;
+use syncline_core::client::Input;
+use syncline_protocol::{SUBPROTOCOL, bearer_subprotocol};
+use wasm_bindgen::prelude::*;
+use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
+
+use crate::error::thrown_text;
+
+/// An open or opening socket; dropped, it closes.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    raw: WebSocket,
+    /// The listeners, kept because a closure that is dropped cannot be called.
+    _on_open: Closure<dyn FnMut(Event)>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut(CloseEvent)>,
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The token does not fit into a header.
+    TokenTooLong,
+    /// The constructor threw: no such interface, a malformed address, or a policy of the page.
+    Thrown(String),
+}
+
+impl Socket {
+    /// Begins to connect. What happens comes through `feed`, never before this returns.
+    ///
+    /// # Errors
+    /// When the browser refuses at once.
+    pub(crate) fn open(url: &str, token: Option<&str>, feed: impl Fn(Input) + Clone + 'static) -> Result<Self, Refused> {
+        let protocols = Array::of1(&SUBPROTOCOL.into());
+        if let Some(token) = token {
+            protocols.push(&bearer_subprotocol(token).map_err(|_| Refused::TokenTooLong)?.into());
+        }
+        if crate::global::property("WebSocket").is_none() {
+            return Err(Refused::Thrown("there is no WebSocket here".to_owned()));
+        }
+        let raw = WebSocket::new_with_str_sequence(url, &protocols).map_err(|thrown| Refused::Thrown(thrown_text(&thrown)))?;
+        let opened = feed.clone();
+        let on_open = Closure::<dyn FnMut(Event)>::new(move |_| opened(Input::SocketOpened));
+        let received = feed.clone();
+        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            // The wire has no binary messages; an empty text is as little understood as one of them.
+            received(Input::Received(event.data().as_string().unwrap_or_default()));
+        });
+        let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
+            feed(Input::SocketClosed { code: event.code(), reason: event.reason() });
+        });
+        raw.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        raw.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        // `error` says nothing that `close`, which always follows, does not say.
+        raw.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        Ok(Self { raw, _on_open: on_open, _on_message: on_message, _on_close: on_close })
+    }
+
+    /// Sends a message. A socket that is closing drops it and says `close` later.
+    pub(crate) fn send(&self, message: &str) {
+        let _ = self.raw.send_with_str(message);
+    }
+
+    /// Closes with a code and forgets the socket.
+    pub(crate) fn close(self, code: u16) {
+        self.silence();
+        // Only 1000 and 3000 to 4999 may be given; with another one the drop below closes without.
+        let _ = self.raw.close_with_code(code);
+    }
+
+    fn silence(&self) {
+        self.raw.set_onopen(None);
+        self.raw.set_onmessage(None);
+        self.raw.set_onclose(None);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.silence();
+        let _ = self.raw.close();
+    }
+}
