@@ -28,7 +28,9 @@ pub(crate) fn run(repo: &Repo, port: Option<u16>, open: bool) -> anyhow::Result<
     }
     let stop = when_interrupted()?;
     let pages = repo.path("www/dist");
-    let mut server = Server::start(repo, &program, &Options { port, db: &db, static_dir: Some(&pages) })?;
+    let manifest = repo.path("www/syncline.toml");
+    let options = Options { port, db: &db, static_dir: Some(&pages), manifest: Some(&manifest) };
+    let mut server = Server::start(repo, &program, &options)?;
     announce(&server.url);
     if open {
         open_browser(&server.url);
@@ -41,9 +43,9 @@ fn announce(url: &str) {
     println!();
     println!("Syncline's demo runs at {url}");
     println!();
-    println!("  1. Open it in a window and sign in as one user.");
-    println!("  2. Open it in a second, private window (it has its own storage) and sign in as another.");
-    println!("  3. Create a channel with both as members, and write.");
+    println!("  1. Open {url}/?user=alice in one window.");
+    println!("  2. Open {url}/?user=bob in another.");
+    println!("  3. In one of them create a channel with both as members, and write.");
     println!();
     println!("Data stays in .demo/syncline.db; delete that folder to start anew. Ctrl-C stops the server.");
 }

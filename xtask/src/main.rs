@@ -38,7 +38,7 @@ struct Arguments {
 enum Action {
     /// Build and start the demo, and stay until Ctrl-C
     Demo {
-        /// Port on 127.0.0.1; the first free one from 4800 on if absent
+        /// Port on 127.0.0.1; the first free one from 4321 on if absent
         #[arg(long)]
         port: Option<u16>,
         /// Do not open a browser window

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use anyhow::{Context as _, bail};
 
 /// The first port of the demo; the next ones are tried when it is taken.
-pub(crate) const DEMO_PORT: u16 = 4800;
+pub(crate) const DEMO_PORT: u16 = 4321;
 
 /// Returns the port a person asked for, or the first free one from [`DEMO_PORT`] on.
 pub(crate) fn choose(wanted: Option<u16>) -> anyhow::Result<u16> {

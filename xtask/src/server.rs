@@ -69,6 +69,9 @@ impl Server {
         if let Some(folder) = options.static_dir {
             command = command.arg("--static").arg(folder);
         }
+        if let Some(file) = options.manifest {
+            command = command.arg("--manifest").arg(file);
+        }
         let mut child = command
             .into_command()
             // A test's own output must stay readable; what the server says of itself goes where steps go.
@@ -86,7 +89,7 @@ impl Server {
     /// Starts one for a test run: a free port and an empty database in `folder`.
     pub(crate) fn start_empty(repo: &Repo, program: &Path, folder: &Path) -> anyhow::Result<Self> {
         let db = folder.join("syncline.db");
-        Self::start(repo, program, &Options { port: ports::any()?, db: &db, static_dir: None })
+        Self::start(repo, program, &Options { port: ports::any()?, db: &db, static_dir: None, manifest: None })
     }
 
     /// Waits until the server ends by itself, or until `stop` says that it should.
@@ -123,6 +126,8 @@ pub(crate) struct Options<'a> {
     pub(crate) db: &'a Path,
     /// Folder whose files it serves.
     pub(crate) static_dir: Option<&'a Path>,
+    /// What declares entities and policies; without it any entity is open to anybody.
+    pub(crate) manifest: Option<&'a Path>,
 }
 
 fn wait_until_healthy(child: &mut Child, address: &str) -> anyhow::Result<()> {

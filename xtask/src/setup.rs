@@ -12,7 +12,7 @@ use crate::wasm;
 /// A part of the set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// The Rust target wasm32-unknown-unknown.
+    /// The Rust targets wasm32-unknown-unknown and wasm32-wasip1.
     Wasm,
     /// The npm packages, in `node_modules`.
     Npm,
@@ -27,7 +27,9 @@ pub(crate) fn run(repo: &Repo, parts: &[Part]) -> anyhow::Result<()> {
     let parts = if parts.is_empty() { Part::value_variants() } else { parts };
     for part in parts {
         match part {
-            Part::Wasm => wasm::ensure_target(repo)?,
+            Part::Wasm => {
+                [wasm::WASM_TARGET, wasm::WASI_TARGET].into_iter().try_for_each(|target| wasm::ensure_target(repo, target))?;
+            }
             Part::Npm => npm::ensure(repo, Packages::All)?,
             Part::Browsers => browsers::ensure(repo, &Browser::ALL)?,
             Part::Tools => Tool::ALL.into_iter().try_for_each(|tool| tools::ensure(repo, tool).map(drop))?,

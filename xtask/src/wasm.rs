@@ -28,7 +28,7 @@ pub(crate) struct Outputs {
 
 /// Builds every module whose inputs changed.
 pub(crate) fn build(repo: &Repo, manifest: &Manifest) -> anyhow::Result<()> {
-    ensure_target(repo)?;
+    ensure_target(repo, WASM_TARGET)?;
     npm::ensure(repo, Packages::Build)?;
     manifest.builds.iter().try_for_each(|build| build_one(repo, build))
 }
@@ -49,28 +49,30 @@ pub(crate) fn package_name(repo: &Repo, crate_dir: &str) -> anyhow::Result<Strin
     name.map(str::to_owned).with_context(|| format!("{} names no package", file.display()))
 }
 
-/// Adds the standard library for wasm32 if this toolchain has none.
-pub(crate) fn ensure_target(repo: &Repo) -> anyhow::Result<()> {
+/// Adds a target's standard library if this toolchain has none.
+pub(crate) fn ensure_target(repo: &Repo, target: &str) -> anyhow::Result<()> {
     let sysroot = Program::new(repo, "rustc").args(["--print", "sysroot"]).capture()?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).exists() {
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).exists() {
         return Ok(());
     }
     if on_path("rustup").is_none() {
         anyhow::bail!(
-            "This Rust has no standard library for {WASM_TARGET}, and rustup is not there to add it. \
-             Install Rust with rustup, or your system's package of that library (Debian: libstd-rust-dev-wasm32)."
+            "This Rust has no standard library for {target}, and rustup is not there to add it. \
+             Install Rust with rustup, or your system's package of that library."
         );
     }
-    step(&format!("Adding the Rust target {WASM_TARGET} (rustup target add, about 20 MB)"), || {
+    step(&format!("Adding the Rust target {target} (rustup target add, about 20 MB)"), || {
         Program::new(repo, "rustup")
-            .args(["target", "add", WASM_TARGET])
+            .args(["target", "add", target])
             .hint("If rustup could not reach its server, connect to the network and run the command again.")
             .run()
     })
 }
 
-/// The only target of the browser crates.
+/// What browsers load.
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// The same instruction set with files, arguments and output, so that ordinary tests can run outside a browser.
+pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
 
 fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
     let package = package_name(repo, &build.crate_dir)?;

@@ -20,7 +20,8 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "tidy", about: "the rules of this repository that no other tool checks", run: tidy::check },
     Suite { name: "deny", about: "licences, bans and sources of dependencies", run: deny::check },
     Suite { name: "native", about: "all Rust tests that run on the host", run: native },
-    Suite { name: "core-wasm", about: "the tests of the core, on wasm32 in Node", run: core_wasm },
+    Suite { name: "core-wasm", about: "the same tests of protocol and core, compiled to wasm32", run: core_wasm },
+    Suite { name: "conformance", about: "the wire vectors, read by a second implementation", run: conformance },
     Suite { name: "pkg", about: "unit and type tests of the npm package", run: pkg },
     Suite {
         name: "browser-chromium",
@@ -55,12 +56,16 @@ fn native(repo: &Repo) -> anyhow::Result<()> {
 }
 
 fn core_wasm(repo: &Repo) -> anyhow::Result<()> {
-    wasm::ensure_target(repo)?;
-    let runner = tools::ensure(repo, Tool::WasmTestRunner)?;
+    wasm::ensure_target(repo, wasm::WASI_TARGET)?;
+    let runner = repo.path("xtask/wasi_runner.mjs");
     Program::cargo(repo)
-        .args(["test", "--package", "syncline-core", "--target", wasm::WASM_TARGET])
-        .env(RUNNER_VARIABLE, runner)
+        .args(["test", "--package", "syncline-protocol", "--package", "syncline-core", "--target", wasm::WASI_TARGET])
+        .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", format!("node --no-warnings {}", runner.display()))
         .run_shown()
+}
+
+fn conformance(repo: &Repo) -> anyhow::Result<()> {
+    Program::new(repo, "node").arg("--test").args(test_files(repo, "tests/conformance")?).run_shown()
 }
 
 fn pkg(repo: &Repo) -> anyhow::Result<()> {
@@ -70,7 +75,7 @@ fn pkg(repo: &Repo) -> anyhow::Result<()> {
 }
 
 fn browser(repo: &Repo, browser: Browser) -> anyhow::Result<()> {
-    wasm::ensure_target(repo)?;
+    wasm::ensure_target(repo, wasm::WASM_TARGET)?;
     browsers::ensure(repo, &[browser])?;
     let runner = tools::ensure(repo, Tool::WasmTestRunner)?;
     let program = server::build(repo, Profile::Test)?;
