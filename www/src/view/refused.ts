@@ -1,0 +1,31 @@
+// Writes that the server did not accept and that have no place of their own on the page: nothing disappears silently.
+
+import type { Mutation } from "syncline";
+import { describeMutation } from "../chat.ts";
+import { button, element, reconcile } from "../element.ts";
+import type { View } from "./state.ts";
+
+export function refusedView(retry: (opId: string) => void, discard: (opId: string) => void): View {
+  const list = element("ul", {});
+  const root = element(
+    "section",
+    { class: "refused-list", attributes: { "aria-label": "Not accepted by the server" } },
+    element("h2", {}, "Not accepted"),
+    list,
+  );
+  const item = (mutation: Mutation): HTMLElement =>
+    element(
+      "li",
+      {},
+      element("p", {}, `${describeMutation(mutation)}: ${mutation.error?.message ?? "no reason given"}`),
+      button("Try again", "quiet", () => retry(mutation.opId)),
+      button("Discard", "quiet danger", () => discard(mutation.opId)),
+    );
+  return {
+    root,
+    update: (state) => {
+      root.hidden = state.refused.length === 0;
+      reconcile(list, state.refused, (mutation) => mutation.opId, item);
+    },
+  };
+}
