@@ -102,7 +102,8 @@ async fn opened(mut request: OpenDatabaseRequest) -> Result<IdbDatabase, Storage
         let upgraded = event.old_version().and_then(|from| migrations::run(&event.database()?, from));
         if let Err(error) = upgraded {
             // Otherwise the browser would keep the stores that were made so far, under the new version.
-            let transaction = event.target().ok().and_then(|request| property_of(&request, "transaction"));
+            let request: Option<JsValue> = event.target().ok().map(JsValue::from);
+            let transaction = request.and_then(|request| property_of(&request, "transaction"));
             let _ = transaction.map(|transaction| transaction.unchecked_into::<IdbTransaction>().abort());
             *failure.borrow_mut() = Some(error);
         }
