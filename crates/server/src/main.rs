@@ -1,2 +1,7 @@
-//! Placeholder until the crate owner writes it.
-fn main() {}
+//! The `syncline` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncline_server::cli::run()
+}

@@ -2,6 +2,7 @@
 //! `docs/server.md` is its reference.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -26,6 +27,10 @@ pub struct ServerTable {
     pub guests: bool,
     /// The address users know the server by; its host is one the server answers to.
     pub public_url: Option<String>,
+    /// Whether a proxy of ours stands in front; the last entry of its `X-Forwarded-For` is then the caller's address.
+    pub behind_proxy: bool,
+    /// Calls a minute of one session, or of one address without one.
+    pub requests_per_minute: Option<NonZeroU32>,
 }
 
 /// Why a file is no manifest.

@@ -1,0 +1,234 @@
+//! The command line: `syncline dev`, `serve` and `token`. `docs/server.md` is its reference.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use syncline_core::server::Schema;
+
+use crate::manifest::Manifest;
+use crate::store::{SessionKind, Store, StoreOptions};
+use crate::{Mode, Server, ServerOptions, StaticFiles};
+
+/// The server of Syncline: HTTP, WebSocket and the change log on one SQLite file.
+#[derive(Debug, Parser)]
+#[command(name = "syncline", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// For development on this machine: sessions for the asking, and an open schema unless a manifest is given
+    Dev(DevArgs),
+    /// For production: what the manifest says and nothing else
+    Serve(ServeArgs),
+    /// Issues a session's token for `serve` and prints it
+    Token(TokenArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// The database file; made if there is none
+    #[arg(long, default_value = "syncline.db", value_name = "FILE")]
+    db: PathBuf,
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:4321", value_name = "IP:PORT")]
+    addr: SocketAddr,
+    /// A folder of files to serve beside the API
+    #[arg(long = "static", value_name = "DIR")]
+    static_dir: Option<PathBuf>,
+    /// One more origin whose pages may call the server; may be repeated
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct DevArgs {
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Entities, fields and policies; without one any entity and any row is taken
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Serve the files cross-origin isolated, for precise clocks in measurements
+    #[arg(long)]
+    cross_origin_isolated: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Entities, fields, policies and the server's settings
+    #[arg(long, value_name = "FILE")]
+    manifest: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// The database file of the server the token is for
+    #[arg(long, value_name = "FILE")]
+    db: PathBuf,
+    /// Whose token
+    #[arg(long, value_name = "ID")]
+    user: String,
+    /// The organisation the session begins in
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// How long it is good for
+    #[arg(long, default_value = "30")]
+    days: NonZeroU32,
+}
+
+/// Calls a minute that `serve` allows when the manifest says nothing: far above what a client does, far below a flood.
+const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
+/// Longest life of an issued token, in days.
+const TOKEN_DAYS_MAX: u32 = 3_650;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let level = tracing_subscriber::EnvFilter::try_from_env("SYNCLINE_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(sentence)) => {
+            let _ = writeln!(io::stderr(), "syncline: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the user is told when a command does nothing.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Dev(args) => dev(args).await,
+            Command::Serve(args) => serve(args).await,
+            Command::Token(args) => token(args).await,
+        }
+    })
+}
+
+async fn dev(args: DevArgs) -> Result<(), Failure> {
+    let schema = match &args.manifest {
+        Some(path) => load_manifest(path)?.schema,
+        None => Schema::open(),
+    };
+    let what = match &args.manifest {
+        Some(path) => format!("the entities and policies of {}", path.display()),
+        None => "any entity and any row, readable and writable by everybody who asks".to_owned(),
+    };
+    let options = ServerOptions {
+        allowed_origins: args.listen.allow_origin.clone(),
+        files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: args.cross_origin_isolated },
+        ..ServerOptions::dev(args.listen.addr)
+    };
+    let notice = format!(
+        "development mode: {what}; sessions for the asking; this machine only, pages of localhost only. Not for production: `syncline serve` is."
+    );
+    listen(&args.listen, options, schema, &notice).await
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let Manifest { server, schema } = load_manifest(&args.manifest)?;
+    let mut allowed_origins = server.allowed_origins;
+    allowed_origins.extend(server.public_url);
+    allowed_origins.extend(args.listen.allow_origin.iter().cloned());
+    let pages = if allowed_origins.is_empty() { "no page of any origin".to_owned() } else { allowed_origins.join(", ") };
+    let guests = if server.guests { "guests are admitted" } else { "no guests" };
+    let notice = format!("open to {pages}; to tokens of `syncline token`; {guests}; policies of {}", args.manifest.display());
+    let options = ServerOptions {
+        mode: Mode::Serve,
+        address: args.listen.addr,
+        allowed_origins,
+        guests: server.guests,
+        behind_proxy: server.behind_proxy,
+        requests_per_minute: Some(server.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)),
+        files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: false },
+    };
+    listen(&args.listen, options, schema, &notice).await
+}
+
+async fn listen(args: &ListenArgs, options: ServerOptions, schema: Schema, notice: &str) -> Result<(), Failure> {
+    if let Some(directory) = args.static_dir.as_ref().filter(|directory| !directory.is_dir()) {
+        return Err(Failure(format!("there is no folder {} to serve files from", directory.display())));
+    }
+    let store = open_store(&args.db, schema)?;
+    let server = Server::start(options, store).await?;
+    say(format!("listening on http://{}", server.address()))?;
+    say(format!("database {}", args.db.display()))?;
+    say(notice)?;
+    until_signal().await?;
+    say("ending: closing sockets, finishing writes")?;
+    server.stop().await;
+    Ok(())
+}
+
+async fn token(args: TokenArgs) -> Result<(), Failure> {
+    if args.user.is_empty() {
+        return Err(Failure("--user is empty".to_owned()));
+    }
+    if !args.db.exists() {
+        return Err(Failure(format!(
+            "there is no database {}; start `syncline serve` once, or check the path",
+            args.db.display()
+        )));
+    }
+    let store = open_store(&args.db, Schema::open())?;
+    let age = Duration::from_hours(24) * args.days.get().min(TOKEN_DAYS_MAX);
+    let token = store.create_session(&args.user, SessionKind::Issued, age).await?;
+    if let Some(tenant) = &args.tenant {
+        store.select_tenant(&token, Some(tenant)).await?;
+    }
+    store.shutdown().await;
+    say(&token)
+}
+
+fn load_manifest(path: &Path) -> Result<Manifest, Failure> {
+    Manifest::load(path).map_err(|error| Failure(format!("the manifest {} is not right: {error}", path.display())))
+}
+
+fn open_store(path: &Path, schema: Schema) -> Result<Store, Failure> {
+    Store::open(path, schema, StoreOptions::default())
+        .map_err(|error| Failure(format!("cannot open the database {}: {error}", path.display())))
+}
+
+/// Prints a line at once, also into a pipe: whoever started the server waits for the address.
+fn say(line: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+#[cfg(unix)]
+async fn until_signal() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn until_signal() -> Result<(), Failure> {
+    Ok(tokio::signal::ctrl_c().await?)
+}
