@@ -1,0 +1,83 @@
+// A `syncline` server of its own for a test: started on a free port, stopped by signal.
+
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+
+const START_MS_MAX = 20_000;
+const LOG_LINES_MAX = 200;
+
+/** The server's program, from the command line or the environment that `cargo xtask` sets. */
+export function serverProgram(given) {
+  const program = given ?? process.env.SYNCLINE_SERVER_BIN;
+  if (!program) {
+    throw new Error(
+      "No server program: run this with cargo xtask, or name the program in SYNCLINE_SERVER_BIN.",
+    );
+  }
+  return program;
+}
+
+/** Runs `syncline import` and returns what it printed and how long the process took, in seconds. */
+export async function importRows(program, { file, entity, db }) {
+  const start = performance.now();
+  const run = promisify(execFile)(program, ["import", file, "--entity", entity, "--db", db]);
+  const { stdout, stderr } = await run;
+  return { output: `${stdout}${stderr}`.trim(), seconds: (performance.now() - start) / 1000 };
+}
+
+/** Starts `syncline dev` and resolves when it listens. */
+export async function startServer(program, { db, statics, port = 0, isolated = false }) {
+  const options = ["dev", "--db", db, "--addr", `127.0.0.1:${port}`, "--static", statics];
+  if (isolated) options.push("--cross-origin-isolated");
+  const child = spawn(program, options, { stdio: ["ignore", "pipe", "pipe"] });
+  const log = [];
+  const gone = once(child, "exit");
+  const url = await listening(child, gone, log);
+  return {
+    url,
+    log: () => log.join("\n"),
+    async stop() {
+      child.kill("SIGTERM");
+      await gone;
+    },
+  };
+}
+
+async function listening(child, gone, log) {
+  const found = new Promise((resolve) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on("line", (line) => {
+        log.push(line);
+        if (log.length > LOG_LINES_MAX) log.shift();
+        const url = /listening on (http:\/\/\S+)/.exec(line)?.[1];
+        if (url) resolve(url);
+      });
+    }
+  });
+  const ended = gone.then(([code]) => {
+    throw new Error(`The server ended with ${code} before it listened:\n${log.join("\n")}`);
+  });
+  // The promise lives on after the race, and the server's end is no error then.
+  ended.catch(() => {});
+  const late = AbortSignal.timeout(START_MS_MAX);
+  const timeout = once(late, "abort").then(() => {
+    child.kill("SIGKILL");
+    throw new Error(`The server did not listen within ${START_MS_MAX / 1000} s:\n${log.join("\n")}`);
+  });
+  timeout.catch(() => {});
+  return Promise.race([found, ended, timeout]);
+}
+
+/** A session for the asking, which only `syncline dev` gives. */
+export async function signIn(url, user) {
+  const answer = await fetch(`${url}/api/auth/session`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ user_id: user }),
+  });
+  const body = await answer.text();
+  if (answer.status !== 201) throw new Error(`No session for ${user}: ${answer.status} ${body}`);
+  return JSON.parse(body).token;
+}
