@@ -4,7 +4,24 @@
 //! a read may do is decided by `syncline_core::server`; what it looks like from outside is `docs/protocol.md`. This module
 //! knows neither HTTP nor sockets.
 
+mod cursor;
+mod database;
+mod filter;
+mod head;
+mod log;
+mod member_lookup;
+mod pull;
+mod push;
+mod pylon;
+mod query;
+mod read_pool;
+mod row_json;
+mod scope_change;
 mod session;
+mod snapshot;
+mod visibility;
+mod write;
+mod writer;
 
 use std::fmt;
 use std::path::Path;
@@ -13,8 +30,18 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use syncline_core::server::Schema;
-use syncline_protocol::{ClientId, EntityName, ErrorCode, OpId, OutcomeResult, Page, RowId, Timestamp, limits};
+use syncline_protocol::{
+    ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RowId, Timestamp, limits,
+};
 
+use crate::store::database::Facts;
+use crate::store::head::Heads;
+use crate::store::log::tenant_key;
+use crate::store::pull::LogRead;
+use crate::store::push::PreparedIntent;
+use crate::store::read_pool::ReadPool;
+use crate::store::session::{SessionCache, StoredSession};
+use crate::store::writer::{WriterHandle, now};
 pub use session::{Session, SessionError, SessionEvent, SessionKind};
 
 /// Who reads or writes, as their session says.
@@ -202,9 +229,13 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    schema: Schema,
+    schema: Arc<Schema>,
+    facts: Facts,
+    writer: WriterHandle,
+    reads: Arc<ReadPool>,
+    heads: Arc<Heads>,
+    sessions: SessionCache,
 }
 
 impl fmt::Debug for Store {
@@ -213,14 +244,18 @@ impl fmt::Debug for Store {
     }
 }
 
-#[expect(clippy::unused_async, reason = "the bodies follow in the next commits")]
 impl Store {
     /// Opens the database at `path`, creating it if there is none.
     ///
     /// # Errors
     /// When it cannot be opened or was written by a newer version.
-    pub fn open(_path: &Path, schema: Schema, _options: StoreOptions) -> Result<Self, StoreError> {
-        Ok(Self { shared: Arc::new(Shared { schema }) })
+    pub fn open(path: &Path, schema: Schema, options: StoreOptions) -> Result<Self, StoreError> {
+        let (connection, facts) = database::open_writer(path, &schema)?;
+        let heads = Arc::new(Heads::load(&connection)?);
+        let writer = WriterHandle::start(connection, Arc::clone(&heads), options.queue);
+        let reads = Arc::new(ReadPool::new(path.to_owned(), options.readers));
+        let shared = Shared { schema: Arc::new(schema), facts, writer, reads, heads, sessions: SessionCache::new() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What the server accepts and shows.
@@ -234,45 +269,64 @@ impl Store {
     /// When a newer leader of the replica has pushed.
     pub async fn push(
         &self,
-        _writer: Writer,
-        _intents: Vec<Box<RawValue>>,
-        _processed: Vec<OpId>,
+        writer: Writer,
+        intents: Vec<Box<RawValue>>,
+        processed: Vec<OpId>,
     ) -> Result<Vec<OutcomeResult>, PushError> {
-        Ok(Vec::new())
+        // Parsing and hashing megabytes would hold up the other tasks of this thread.
+        let prepare = move || intents.iter().map(|raw| PreparedIntent::prepare(raw)).collect::<Vec<_>>();
+        let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_default();
+        let op_ids: Vec<OpId> = prepared.iter().map(|intent| intent.op_id().clone()).collect();
+        let schema = Arc::clone(&self.shared.schema);
+        let pushed = self.shared.writer.run(move |connection, announcements| {
+            let pushed = push::push(connection, &schema, &writer, &prepared, &processed, now().0)?;
+            let tenant = tenant_key(&writer.reader);
+            Ok(pushed.map(|pushed| {
+                announcements.transactions.extend(pushed.transactions.into_iter().map(|records| (tenant.to_owned(), records)));
+                pushed.results
+            }))
+        });
+        pushed.await.unwrap_or_else(|error| {
+            let code = if matches!(error, StoreError::Busy) { ErrorCode::Busy } else { ErrorCode::Internal };
+            tracing::warn!(%error, "a push was not applied");
+            Ok(PreparedIntent::not_now(&op_ids, &ErrorDetail::new(code, "the server could not take the write now")))
+        })
     }
 
     /// The page after a cursor, or the first of a snapshot.
     ///
     /// # Errors
     /// When the cursor is of no use, or the store could not read.
-    pub async fn pull(&self, _reader: &Reader, _cursor: Option<&str>, _limits: PageLimits) -> Result<Page, ReadError> {
-        Err(StoreError::Busy.into())
+    pub async fn pull(&self, reader: &Reader, cursor: Option<&str>, limits: PageLimits) -> Result<Page, ReadError> {
+        let cursor = cursor.map(str::to_owned);
+        self.read_log(reader, move |read| read.page(cursor.as_deref(), limits)).await
     }
 
     /// The page after a seq, in the shape that Pylon clients know.
     ///
     /// # Errors
     /// When the log does not reach back that far, or the store could not read.
-    pub async fn pull_since(&self, _reader: &Reader, _since: u64) -> Result<PylonPage, ReadError> {
-        Err(StoreError::Busy.into())
+    pub async fn pull_since(&self, reader: &Reader, since: u64) -> Result<PylonPage, ReadError> {
+        self.read_log(reader, move |read| pylon::page_since(read, since)).await
     }
 
     /// Checks a cursor's token and returns its seq.
     ///
     /// # Errors
     /// When the cursor is of no use, or the store could not read.
-    pub async fn check_cursor(&self, _reader: &Reader, _cursor: &str) -> Result<u64, ReadError> {
-        Err(StoreError::Busy.into())
+    pub async fn check_cursor(&self, reader: &Reader, cursor: &str) -> Result<u64, ReadError> {
+        let cursor = cursor.to_owned();
+        self.read_log(reader, move |read| Ok(read.check(&cursor)?.seq)).await
     }
 
     /// The last committed seq of a tenant.
     pub fn head(&self, tenant: Option<&str>) -> u64 {
-        *self.watch_head(tenant).borrow()
+        self.shared.heads.head(tenant.unwrap_or_default())
     }
 
     /// Follows the last committed seq of a tenant.
-    pub fn watch_head(&self, _tenant: Option<&str>) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
+    pub fn watch_head(&self, tenant: Option<&str>) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.heads.watch(tenant.unwrap_or_default())
     }
 
     /// Rows of an entity by id.
@@ -281,20 +335,22 @@ impl Store {
     /// When there is no such entity, the reader may not read it, or the store could not read.
     pub async fn list(
         &self,
-        _reader: &Reader,
-        _entity: &EntityName,
-        _limit: Option<u64>,
-        _offset: u64,
+        reader: &Reader,
+        entity: &EntityName,
+        limit: Option<u64>,
+        offset: u64,
     ) -> Result<RowList, ReadError> {
-        Err(StoreError::Busy.into())
+        let entity = entity.clone();
+        self.read_log(reader, move |read| query::list(read, entity.as_str(), limit, offset)).await
     }
 
     /// One row with its `id`, as JSON; `None` when there is none this reader may see.
     ///
     /// # Errors
     /// As [`Store::list`].
-    pub async fn get(&self, _reader: &Reader, _entity: &EntityName, _id: &RowId) -> Result<Option<String>, ReadError> {
-        Err(StoreError::Busy.into())
+    pub async fn get(&self, reader: &Reader, entity: &EntityName, id: &RowId) -> Result<Option<String>, ReadError> {
+        let (entity, id) = (entity.clone(), id.clone());
+        self.read_log(reader, move |read| query::row(read, entity.as_str(), id.as_str())).await
     }
 
     /// Rows that match a filter, each with its `id`.
@@ -303,68 +359,115 @@ impl Store {
     /// As [`Store::list`], and when the filter is not understood.
     pub async fn query(
         &self,
-        _reader: &Reader,
-        _entity: &EntityName,
-        _filter: &serde_json::Value,
+        reader: &Reader,
+        entity: &EntityName,
+        filter: &serde_json::Value,
     ) -> Result<Vec<Box<RawValue>>, ReadError> {
-        Err(StoreError::Busy.into())
+        let (entity, filter) = (entity.clone(), filter.clone());
+        self.read_log(reader, move |read| query::query(read, entity.as_str(), &filter)).await
     }
 
     /// Recognises the database.
     pub fn epoch(&self) -> u64 {
-        0
+        self.shared.facts.epoch
     }
 
     /// Outcomes of writes issued before this time may be forgotten.
     pub fn outcome_floor(&self) -> Timestamp {
-        Timestamp(0)
+        const DAY_MS: u64 = 86_400_000;
+        Timestamp(now().0.saturating_sub(limits::OUTCOME_DAYS * DAY_MS))
     }
 
     /// Makes a session and returns its token. Only a hash of the token is stored.
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub async fn create_session(&self, _user_id: &str, _kind: SessionKind, _ttl: Duration) -> Result<String, StoreError> {
-        Err(StoreError::Busy)
+    pub async fn create_session(&self, user_id: &str, kind: SessionKind, ttl: Duration) -> Result<String, StoreError> {
+        let token = session::mint_token()?;
+        let (hash, user_id) = (session::token_hash(&token), user_id.to_owned());
+        let created = now();
+        let expires = created.plus_ms(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1));
+        self.shared
+            .writer
+            .run(move |connection, _| session::insert(connection, hash, &user_id, kind, created, expires))
+            .await?;
+        Ok(token)
     }
 
     /// The session of a token.
     ///
     /// # Errors
     /// When there is none, or it is over.
-    pub async fn session(&self, _token: &str) -> Result<Session, SessionError> {
-        Err(SessionError::Unknown)
+    pub async fn session(&self, token: &str) -> Result<Session, SessionError> {
+        let hash = session::token_hash(token);
+        if let Some(known) = self.shared.sessions.find(hash, now()) {
+            return known.at(now());
+        }
+        let stored = self.shared.reads.run(move |connection| StoredSession::load(connection, hash)).await?;
+        let stored = stored.ok_or(SessionError::Unknown)?;
+        self.shared.sessions.keep(stored.clone(), now());
+        stored.at(now())
     }
 
     /// Ends a session; false when there is none.
     ///
     /// # Errors
     /// When that cannot be stored.
-    pub async fn revoke_session(&self, _token: &str) -> Result<bool, StoreError> {
-        Err(StoreError::Busy)
+    pub async fn revoke_session(&self, token: &str) -> Result<bool, StoreError> {
+        let token_hash = session::token_hash(token);
+        let revoked = self.shared.writer.run(move |connection, _| session::revoke(connection, token_hash, now())).await?;
+        self.shared.sessions.changed(SessionEvent::Revoked { token_hash });
+        Ok(revoked)
     }
 
     /// Selects a session's tenant.
     ///
     /// # Errors
     /// When there is no such session, or it cannot be stored.
-    pub async fn select_tenant(&self, _token: &str, _tenant: Option<&str>) -> Result<(), StoreError> {
-        Err(StoreError::Busy)
+    pub async fn select_tenant(&self, token: &str, tenant: Option<&str>) -> Result<(), StoreError> {
+        let token_hash = session::token_hash(token);
+        let tenant = tenant.unwrap_or_default().to_owned();
+        let task = move |connection: &rusqlite::Connection| session::select_tenant(connection, token_hash, &tenant);
+        let found = self.shared.writer.run(move |connection, _| task(connection)).await?;
+        self.shared.sessions.changed(SessionEvent::TenantChanged { token_hash });
+        if found { Ok(()) } else { Err(StoreError::NoSession) }
     }
 
     /// Follows the ends and tenant changes of sessions.
     pub fn watch_sessions(&self) -> tokio::sync::broadcast::Receiver<SessionEvent> {
-        tokio::sync::broadcast::channel(1).1
+        self.shared.sessions.watch()
     }
 
     /// Drops the log below the transaction that contains `keep_from` and returns the floor: the last seq dropped.
     ///
     /// # Errors
     /// When that cannot be stored.
-    pub async fn truncate_log(&self, _tenant: Option<&str>, _keep_from: u64) -> Result<u64, StoreError> {
-        Err(StoreError::Busy)
+    pub async fn truncate_log(&self, tenant: Option<&str>, keep_from: u64) -> Result<u64, StoreError> {
+        let tenant = tenant.unwrap_or_default().to_owned();
+        self.shared.writer.run(move |connection, _| log::truncate(connection, &tenant, keep_from)).await
     }
 
     /// Finishes waiting writes and checkpoints the database.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.shared.writer.stop().await;
+    }
+
+    /// Reads at one moment, on a thread that may block.
+    async fn read_log<T, F>(&self, reader: &Reader, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&LogRead<'_>) -> Result<T, ReadError> + Send + 'static,
+    {
+        let (schema, facts, reader) = (Arc::clone(&self.shared.schema), self.shared.facts, reader.clone());
+        let heads = Arc::clone(&self.shared.heads);
+        self.shared
+            .reads
+            .run(move |connection| {
+                let log = LogRead::begin(connection, &schema, facts, &reader)?;
+                // Another process, an import, may have written.
+                heads.raise(log.tenant, log.bounds.head);
+                read(&log)
+            })
+            .await
+    }
 }

@@ -203,7 +203,11 @@ mod tests {
 
     #[test]
     fn an_insert_is_typed_and_complete() {
-        let made = insert_image(Some(&entity()), "r", &row(json!({"title": "a", "count": 5.0, "at": "2026-11-21T10:00:00Z", "id": "r"})));
+        let made = insert_image(
+            Some(&entity()),
+            "r",
+            &row(json!({"title": "a", "count": 5.0, "at": "2026-11-21T10:00:00Z", "id": "r"})),
+        );
         assert_eq!(
             Value::Object(made.unwrap()),
             json!({"title": "a", "count": 5, "price": null, "done": false, "at": "2026-11-21T10:00:00.000Z", "tags": null})

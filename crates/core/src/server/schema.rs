@@ -144,7 +144,9 @@ impl Operation {
 #[non_exhaustive]
 pub enum SchemaError {
     /// A name that cannot stand in a policy or an index.
-    #[error("{0:?} is no name for an entity or field: letters, digits and _, not starting with a digit or __, at most 64, not id")]
+    #[error(
+        "{0:?} is no name for an entity or field: letters, digits and _, not starting with a digit or __, at most 64, not id"
+    )]
     Name(String),
     /// A default that the field could not hold.
     #[error("the default of {entity}.{field} is not of its type")]
@@ -318,8 +320,6 @@ fn check_policy(
     });
     match missing {
         None => Ok(()),
-        Some(missing) => {
-            Err(SchemaError::Undeclared { entity: name.to_owned(), operation: operation.as_str(), name: missing })
-        }
+        Some(missing) => Err(SchemaError::Undeclared { entity: name.to_owned(), operation: operation.as_str(), name: missing }),
     }
 }

@@ -1,7 +1,16 @@
 //! Who holds which token. Tokens are stored as SHA-256 only.
 
-use syncline_protocol::{ErrorCode, Timestamp};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use syncline_protocol::{ErrorCode, Timestamp};
+use tokio::sync::broadcast;
+
+use crate::store::log::unsigned;
 use crate::store::{Reader, StoreError};
 
 /// How a session came about.
@@ -13,6 +22,20 @@ pub enum SessionKind {
     Guest,
     /// Issued with `syncline token`.
     Issued,
+}
+
+impl SessionKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Guest => "guest",
+            Self::Issued => "issued",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Dev, Self::Guest, Self::Issued].into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// Who a token belongs to.
@@ -70,4 +93,140 @@ pub enum SessionEvent {
         /// SHA-256 of the token.
         token_hash: [u8; 32],
     },
+}
+
+/// SHA-256 of a token: what is stored and compared.
+pub(crate) fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// A new token of 256 random bits.
+pub(crate) fn mint_token() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Random(error.to_string()))?;
+    Ok(format!("sl_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+const SESSION_FORMAT: i64 = 1;
+
+/// Stores a new session.
+pub(crate) fn insert(
+    connection: &Connection,
+    hash: [u8; 32],
+    user_id: &str,
+    kind: SessionKind,
+    created: Timestamp,
+    expires: Timestamp,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO sessions(token_hash, user_id, tenant, kind, created, expires, format) VALUES(?1, ?2, '', ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![hash, user_id, kind.as_str(), created.0.cast_signed(), expires.0.cast_signed(), SESSION_FORMAT])?;
+    Ok(())
+}
+
+/// Ends a session; false when there is none that could end.
+pub(crate) fn revoke(connection: &Connection, hash: [u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "UPDATE sessions SET revoked = ?2 WHERE token_hash = ?1 AND revoked IS NULL";
+    Ok(connection.execute(sql, params![hash, now.0.cast_signed()])? > 0)
+}
+
+/// Selects a session's tenant; false when there is no such session.
+pub(crate) fn select_tenant(connection: &Connection, hash: [u8; 32], tenant: &str) -> Result<bool, StoreError> {
+    let sql = "UPDATE sessions SET tenant = ?2 WHERE token_hash = ?1 AND revoked IS NULL";
+    Ok(connection.execute(sql, params![hash, tenant])? > 0)
+}
+
+/// Drops sessions that ended long enough ago for their tokens to be unknown rather than expired.
+pub(crate) fn forget(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    const KEPT_MS: u64 = 90 * 86_400_000;
+    let oldest = now.0.saturating_sub(KEPT_MS).cast_signed();
+    connection.execute("DELETE FROM sessions WHERE expires < ?1 OR revoked < ?1", [oldest])?;
+    Ok(())
+}
+
+/// A session as stored, whether or not it is over.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredSession {
+    session: Session,
+    revoked: bool,
+}
+
+impl StoredSession {
+    /// Reads a session.
+    pub(crate) fn load(connection: &Connection, hash: [u8; 32]) -> Result<Option<Self>, StoreError> {
+        let mut statement =
+            connection.prepare_cached("SELECT user_id, tenant, kind, expires, revoked FROM sessions WHERE token_hash = ?1")?;
+        let found = statement
+            .query_row(params![hash], |row| {
+                let revoked: Option<i64> = row.get(4)?;
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, unsigned(row, 3)?, revoked))
+            })
+            .optional()?;
+        let Some((user_id, tenant, kind, expires, revoked)) = found else { return Ok(None) };
+        let kind = SessionKind::from_name(&kind).ok_or(StoreError::Corrupt { what: "session" })?;
+        let tenant_id = (!tenant.is_empty()).then_some(tenant);
+        let reader = Reader { user_id: Some(user_id), tenant_id, roles: Vec::new() };
+        let session = Session { token_hash: hash, reader, kind, expires: Timestamp(expires) };
+        Ok(Some(Self { session, revoked: revoked.is_some() }))
+    }
+
+    /// The session, if it is not over.
+    pub(crate) fn at(self, now: Timestamp) -> Result<Session, SessionError> {
+        if self.revoked {
+            return Err(SessionError::Revoked);
+        }
+        if now >= self.session.expires {
+            return Err(SessionError::Expired);
+        }
+        Ok(self.session)
+    }
+}
+
+/// Sessions looked up lately, and the word that one has changed.
+#[derive(Debug)]
+pub(crate) struct SessionCache {
+    entries: Mutex<HashMap<[u8; 32], (Timestamp, StoredSession)>>,
+    events: broadcast::Sender<SessionEvent>,
+}
+
+/// Another process may revoke a token too; this is how long that can go unnoticed.
+const CACHE_MS: u64 = 2_000;
+const CACHE_ENTRIES_MAX: usize = 10_000;
+
+impl SessionCache {
+    pub(crate) fn new() -> Self {
+        Self { entries: Mutex::new(HashMap::new()), events: broadcast::Sender::new(1_024) }
+    }
+
+    pub(crate) fn find(&self, hash: [u8; 32], now: Timestamp) -> Option<StoredSession> {
+        let entries = self.lock();
+        let (read_at, session) = entries.get(&hash)?;
+        (now < read_at.plus_ms(CACHE_MS)).then(|| session.clone())
+    }
+
+    pub(crate) fn keep(&self, session: StoredSession, now: Timestamp) {
+        let mut entries = self.lock();
+        if entries.len() >= CACHE_ENTRIES_MAX {
+            entries.clear();
+        }
+        entries.insert(session.session.token_hash, (now, session));
+    }
+
+    /// Forgets a session and tells its sockets.
+    pub(crate) fn changed(&self, event: SessionEvent) {
+        let (SessionEvent::Revoked { token_hash } | SessionEvent::TenantChanged { token_hash }) = &event;
+        self.lock().remove(token_hash);
+        // Nobody listening is no failure.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn watch(&self) -> broadcast::Receiver<SessionEvent> {
+        self.events.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Timestamp, StoredSession)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

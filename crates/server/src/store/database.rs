@@ -1,0 +1,205 @@
+//! The SQLite file: how it is opened, its tables, the indexes a schema asks for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use syncline_core::server::{MembershipSpec, Schema};
+
+use crate::store::StoreError;
+
+/// What the database knows about itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    /// Recognises the database.
+    pub(crate) epoch: u64,
+    /// Grows whenever the read policies differ from those of the last start: the log keeps of before-images only what the
+    /// policies of its time needed, so a cursor must not cross such a change.
+    pub(crate) generation: u64,
+}
+
+/// Opens the write connection, brings the tables to the newest format and builds what the schema needs.
+pub(crate) fn open_writer(path: &Path, schema: &Schema) -> Result<(Connection, Facts), StoreError> {
+    let mut connection = Connection::open(path)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // One write moves a handful of pages; a checkpoint every 4 MiB keeps the log file small without stalling commits.
+    connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    migrate(&transaction)?;
+    build_indexes(&transaction, schema)?;
+    let facts = facts(&transaction, schema)?;
+    transaction.commit()?;
+    Ok((connection, facts))
+}
+
+/// Opens one connection for reads.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "mmap_size", 256 * 1024 * 1024)?;
+    Ok(())
+}
+
+const FORMAT: i64 = 1;
+
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > FORMAT {
+        return Err(StoreError::TooNew { found, known: FORMAT });
+    }
+    if found < 1 {
+        connection.execute_batch(TABLES)?;
+        connection.pragma_update(None, "user_version", FORMAT)?;
+    }
+    Ok(())
+}
+
+/// Format 1. `tenant` is `''` for none; 64-bit random values stand as signed integers; `format` versions each record.
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tenants(
+    tenant TEXT PRIMARY KEY, head INTEGER NOT NULL, floor INTEGER NOT NULL, floor_mark INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE rows(
+    tenant TEXT NOT NULL, entity TEXT NOT NULL, id TEXT NOT NULL,
+    seq INTEGER NOT NULL, column_seqs TEXT, data TEXT NOT NULL, format INTEGER NOT NULL,
+    PRIMARY KEY(tenant, entity, id)
+) WITHOUT ROWID;
+CREATE TABLE deleted_rows(
+    tenant TEXT NOT NULL, entity TEXT NOT NULL, id TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY(tenant, entity, id)
+) WITHOUT ROWID;
+CREATE TABLE log(
+    tenant TEXT NOT NULL, seq INTEGER NOT NULL, mark INTEGER NOT NULL,
+    tx_first INTEGER NOT NULL, tx_last INTEGER NOT NULL,
+    op_id TEXT NOT NULL, client_id TEXT, user_id TEXT,
+    issued_at INTEGER NOT NULL, committed_at INTEGER NOT NULL, schema INTEGER NOT NULL,
+    entity TEXT NOT NULL, row_id TEXT NOT NULL, kind TEXT NOT NULL,
+    columns TEXT, base TEXT, column_seqs TEXT, before TEXT, after TEXT, format INTEGER NOT NULL,
+    PRIMARY KEY(tenant, seq)
+) WITHOUT ROWID;
+CREATE TABLE outcomes(
+    tenant TEXT NOT NULL, op_id TEXT NOT NULL, hash BLOB NOT NULL, status TEXT NOT NULL,
+    first_seq INTEGER, last_seq INTEGER, code TEXT, message TEXT, user_id TEXT,
+    at INTEGER NOT NULL, processed_at INTEGER, format INTEGER NOT NULL,
+    PRIMARY KEY(tenant, op_id)
+) WITHOUT ROWID;
+CREATE INDEX outcomes_processed ON outcomes(processed_at) WHERE processed_at IS NOT NULL;
+CREATE TABLE sessions(
+    token_hash BLOB PRIMARY KEY, user_id TEXT NOT NULL, tenant TEXT NOT NULL, kind TEXT NOT NULL,
+    created INTEGER NOT NULL, expires INTEGER NOT NULL, revoked INTEGER, format INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE fences(
+    tenant TEXT NOT NULL, client_id TEXT NOT NULL, fence INTEGER NOT NULL, PRIMARY KEY(tenant, client_id)
+) WITHOUT ROWID;
+CREATE TABLE journal(
+    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, data TEXT NOT NULL,
+    format INTEGER NOT NULL
+);
+";
+
+fn facts(connection: &Connection, schema: &Schema) -> Result<Facts, StoreError> {
+    let epoch = match meta(connection, "epoch")? {
+        Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })?,
+        None => {
+            let epoch = random_u64()?;
+            set_meta(connection, "epoch", &epoch.to_string())?;
+            epoch
+        }
+    };
+    let stored: u64 = match meta(connection, "policy_generation")? {
+        Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "policy generation" })?,
+        None => 0,
+    };
+    if meta(connection, "policies")?.as_deref() == Some(schema.fingerprint()) {
+        return Ok(Facts { epoch, generation: stored });
+    }
+    set_meta(connection, "policies", schema.fingerprint())?;
+    set_meta(connection, "policy_generation", &(stored + 1).to_string())?;
+    Ok(Facts { epoch, generation: stored + 1 })
+}
+
+fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    Ok(connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+}
+
+fn set_meta(connection: &Connection, key: &str, value: &str) -> Result<(), StoreError> {
+    connection.execute("INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", [key, value])?;
+    Ok(())
+}
+
+/// Sixty-four bits from the operating system.
+pub(crate) fn random_u64() -> Result<u64, StoreError> {
+    getrandom::u64().map_err(|error| StoreError::Random(error.to_string()))
+}
+
+/// The SQL expression for a field of `rows`. Field names of a declared schema are letters, digits and underscores.
+pub(crate) fn field_expression(field: &str) -> String {
+    if field == "id" { "id".to_owned() } else { format!("json_extract(data, '$.{field}')") }
+}
+
+/// Creates the indexes the schema asks for and drops those of an earlier one.
+fn build_indexes(connection: &Connection, schema: &Schema) -> Result<(), StoreError> {
+    let wanted = wanted_indexes(schema);
+    let existing: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB 'schema_*'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for name in existing.iter().filter(|name| !wanted.contains_key(*name)) {
+        connection.execute_batch(&format!("DROP INDEX \"{name}\""))?;
+    }
+    for (name, definition) in &wanted {
+        connection.execute_batch(&format!("CREATE INDEX IF NOT EXISTS \"{name}\" ON {definition}"))?;
+    }
+    Ok(())
+}
+
+fn wanted_indexes(schema: &Schema) -> BTreeMap<String, String> {
+    let mut wanted = BTreeMap::new();
+    let mut rows_index = |entity: &str, fields: &[&str]| {
+        let columns: Vec<String> = fields.iter().map(|field| field_expression(field)).collect();
+        let name = format!("schema_rows_{entity}.{}", fields.join("."));
+        wanted.insert(name, format!("rows(tenant, {}) WHERE entity = '{entity}'", columns.join(", ")));
+    };
+    for (name, entity) in schema.entities() {
+        for (field_name, _) in entity.fields.iter().filter(|(_, field)| field.index || field.unique) {
+            rows_index(name, &[field_name]);
+        }
+    }
+    for spec in specs(schema) {
+        rows_index(&spec.entity, &[&spec.user_field, &spec.value_field]);
+        for (entity, field) in schema.dependents(spec) {
+            rows_index(entity, &[field]);
+        }
+    }
+    for spec in schema.read_specs() {
+        let name = format!("schema_log_{}", spec.entity);
+        wanted.insert(name, format!("log(tenant, seq) WHERE entity = '{}'", spec.entity));
+    }
+    wanted
+}
+
+/// Every membership that any policy looks up.
+fn specs(schema: &Schema) -> Vec<&MembershipSpec> {
+    let mut specs = Vec::new();
+    for (_, entity) in schema.entities() {
+        let policies = &entity.policies;
+        for policy in [&policies.read, &policies.insert, &policies.update, &policies.delete] {
+            policy.visit_fields(&mut |_, spec| specs.extend(spec));
+        }
+    }
+    specs.sort();
+    specs.dedup();
+    specs
+}

@@ -1,0 +1,301 @@
+//! What becomes of the intents of a push, in order, inside one database transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use syncline_core::server::Schema;
+use syncline_protocol::{ChangeKind, ErrorCode, ErrorDetail, Intent, OpId, OutcomeResult, OutcomeStatus};
+
+use crate::store::database::random_u64;
+use crate::store::log::{LogRecord, tenant_key, unsigned};
+use crate::store::write::{ApplyError, Origin, Transaction};
+use crate::store::{PushError, StoreError, Writer};
+
+/// An intent that was parsed and hashed before the writer thread sees it.
+pub(crate) struct PreparedIntent {
+    op_id: OpId,
+    intent: Result<(Intent, [u8; 16]), ErrorDetail>,
+}
+
+/// What a push did.
+pub(crate) struct Pushed {
+    pub(crate) results: Vec<OutcomeResult>,
+    /// The log records of each transaction that applied.
+    pub(crate) transactions: Vec<Vec<LogRecord>>,
+}
+
+impl PreparedIntent {
+    /// Parses an intent. One that is malformed keeps its place, so that the results stay in order.
+    pub(crate) fn prepare(raw: &RawValue) -> Self {
+        let failed = |code, message| Self { op_id: op_id_of(raw), intent: Err(ErrorDetail::new(code, message)) };
+        let intent = match Intent::parse(raw.get()) {
+            Ok(intent) => intent,
+            Err(error) => return failed(error.code(), error.to_string()),
+        };
+        let written = |kind: &ChangeKind| matches!(kind, ChangeKind::Insert | ChangeKind::Update | ChangeKind::Delete);
+        if let Some(change) = intent.changes.iter().find(|change| !written(&change.kind)) {
+            return failed(ErrorCode::UnknownKind, format!("this version does not know the kind {:?}", change.kind.as_str()));
+        }
+        let digest = Sha256::digest(intent.canonical());
+        let mut hash = [0; 16];
+        hash.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self { op_id: intent.op_id.clone(), intent: Ok((intent, hash)) }
+    }
+
+    /// The result when the store could not take the push at all.
+    pub(crate) fn not_now(intents: &[OpId], error: &ErrorDetail) -> Vec<OutcomeResult> {
+        let status = |index| if index == 0 { OutcomeStatus::Retry } else { OutcomeStatus::NotEvaluated };
+        let result = |(index, op_id): (usize, &OpId)| {
+            let error = (index == 0).then(|| error.clone());
+            OutcomeResult { op_id: op_id.clone(), status: status(index), first_seq: None, last_seq: None, replayed: false, error }
+        };
+        intents.iter().enumerate().map(result).collect()
+    }
+
+    pub(crate) fn op_id(&self) -> &OpId {
+        &self.op_id
+    }
+}
+
+/// Reads the op_id of what may be no intent; zeros when there is none to read.
+fn op_id_of(raw: &RawValue) -> OpId {
+    #[derive(Deserialize)]
+    struct Named {
+        op_id: OpId,
+    }
+    serde_json::from_str::<Named>(raw.get()).map_or_else(|_| OpId::from_bytes([0; 16]), |named| named.op_id)
+}
+
+/// Evaluates a push. `Err(StoreError)` means that the database failed and nothing of it may be kept.
+pub(crate) fn push(
+    connection: &Connection,
+    schema: &Schema,
+    writer: &Writer,
+    intents: &[PreparedIntent],
+    processed: &[OpId],
+    now: u64,
+) -> Result<Result<Pushed, PushError>, StoreError> {
+    if let Err(fenced) = check_fence(connection, writer)? {
+        return Ok(Err(fenced));
+    }
+    let mut pushed = Pushed { results: Vec::with_capacity(intents.len()), transactions: Vec::new() };
+    for prepared in intents {
+        let result = match &prepared.intent {
+            Err(error) => outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone())),
+            Ok((intent, hash)) => evaluate(connection, schema, writer, intent, *hash, now, &mut pushed.transactions)?,
+        };
+        pushed.results.push(result);
+    }
+    note_processed(connection, writer, processed, now)?;
+    Ok(Ok(pushed))
+}
+
+fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), PushError>, StoreError> {
+    let Some(client_id) = &writer.client_id else { return Ok(Ok(())) };
+    let tenant = tenant_key(&writer.reader);
+    let current = connection
+        .prepare_cached("SELECT fence FROM fences WHERE tenant = ?1 AND client_id = ?2")?
+        .query_row([tenant, client_id.as_str()], |row| unsigned(row, 0))
+        .optional()?
+        .unwrap_or_default();
+    if writer.fence < current {
+        return Ok(Err(PushError::Fenced { current }));
+    }
+    if writer.fence > current {
+        connection
+            .prepare_cached(
+                "INSERT INTO fences(tenant, client_id, fence) VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE SET fence = ?3",
+            )?
+            .execute(params![tenant, client_id.as_str(), writer.fence.cast_signed()])?;
+    }
+    Ok(Ok(()))
+}
+
+fn evaluate(
+    connection: &Connection,
+    schema: &Schema,
+    writer: &Writer,
+    intent: &Intent,
+    hash: [u8; 16],
+    now: u64,
+    transactions: &mut Vec<Vec<LogRecord>>,
+) -> Result<OutcomeResult, StoreError> {
+    let tenant = tenant_key(&writer.reader);
+    if let Some(stored) = StoredOutcome::load(connection, tenant, &intent.op_id)? {
+        return Ok(stored.answer(&intent.op_id, hash, writer));
+    }
+    for needed in &intent.after {
+        if !StoredOutcome::load(connection, tenant, needed)?.is_some_and(|stored| stored.did_apply(writer)) {
+            let error = ErrorDetail::new(ErrorCode::DependencyFailed, format!("transaction {needed} did not apply"));
+            return Ok(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error)));
+        }
+    }
+    connection.execute_batch("SAVEPOINT intent")?;
+    let stored = match apply(connection, schema, writer, intent, now) {
+        Ok(records) => {
+            let first_seq = records.first().map(|record| record.seq);
+            let last_seq = records.last().map(|record| record.seq);
+            transactions.push(records);
+            StoredOutcome::applied(writer, hash, first_seq, last_seq)
+        }
+        Err(ApplyError::Rejected(error)) => {
+            connection.execute_batch("ROLLBACK TO intent")?;
+            StoredOutcome::rejected(writer, hash, error)
+        }
+        Err(ApplyError::Store(error)) => return Err(error),
+    };
+    connection.execute_batch("RELEASE intent")?;
+    stored.store(connection, tenant, &intent.op_id, now)?;
+    Ok(stored.result(&intent.op_id, false))
+}
+
+fn apply(
+    connection: &Connection,
+    schema: &Schema,
+    writer: &Writer,
+    intent: &Intent,
+    now: u64,
+) -> Result<Vec<LogRecord>, ApplyError> {
+    let origin = Origin {
+        op_id: intent.op_id.as_str().to_owned(),
+        client_id: writer.client_id.as_ref().map(ToString::to_string),
+        user_id: writer.reader.user_id.clone(),
+        issued_at: intent.issued_at.0,
+        committed_at: now,
+        schema: intent.schema,
+        mark_seed: random_u64()?,
+    };
+    let mut transaction = Transaction::begin(connection, schema, tenant_key(&writer.reader), origin)?;
+    for change in &intent.changes {
+        transaction.apply(change)?;
+    }
+    Ok(transaction.finish()?)
+}
+
+/// A rejected transaction that its client has dealt with need not be remembered for long. Applied ones are: a later
+/// transaction may still name them in `after`.
+fn note_processed(connection: &Connection, writer: &Writer, processed: &[OpId], now: u64) -> Result<(), StoreError> {
+    for op_id in processed {
+        connection
+            .prepare_cached(
+                "UPDATE outcomes SET processed_at = ?4 \
+                 WHERE tenant = ?1 AND op_id = ?2 AND user_id IS ?3 AND status = 'rejected' AND processed_at IS NULL",
+            )?
+            .execute(params![tenant_key(&writer.reader), op_id.as_str(), writer.reader.user_id, now.cast_signed()])?;
+    }
+    Ok(())
+}
+
+/// Forgets outcomes: those older than the limit, and rejected ones a day after their client dealt with them.
+pub(crate) fn forget_outcomes(connection: &Connection, now: u64) -> Result<(), StoreError> {
+    const DAY_MS: u64 = 86_400_000;
+    let before = |age: u64| now.saturating_sub(age).cast_signed();
+    connection.execute("DELETE FROM outcomes WHERE processed_at < ?1", [before(DAY_MS)])?;
+    let oldest = before(syncline_protocol::limits::OUTCOME_DAYS * DAY_MS);
+    connection.execute("DELETE FROM outcomes WHERE at < ?1", [oldest])?;
+    connection.execute("DELETE FROM deleted_rows WHERE at < ?1", [oldest])?;
+    Ok(())
+}
+
+struct StoredOutcome {
+    hash: Vec<u8>,
+    status: String,
+    first_seq: Option<u64>,
+    last_seq: Option<u64>,
+    error: Option<ErrorDetail>,
+    user_id: Option<String>,
+}
+
+const APPLIED: &str = "applied";
+const MERGED: &str = "merged";
+const HELD: &str = "held";
+const REJECTED: &str = "rejected";
+const OUTCOME_FORMAT: i64 = 1;
+
+impl StoredOutcome {
+    fn applied(writer: &Writer, hash: [u8; 16], first_seq: Option<u64>, last_seq: Option<u64>) -> Self {
+        let user_id = writer.reader.user_id.clone();
+        Self { hash: hash.to_vec(), status: APPLIED.to_owned(), first_seq, last_seq, error: None, user_id }
+    }
+
+    fn rejected(writer: &Writer, hash: [u8; 16], error: ErrorDetail) -> Self {
+        let user_id = writer.reader.user_id.clone();
+        Self { hash: hash.to_vec(), status: REJECTED.to_owned(), first_seq: None, last_seq: None, error: Some(error), user_id }
+    }
+
+    fn load(connection: &Connection, tenant: &str, op_id: &OpId) -> Result<Option<Self>, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT hash, status, first_seq, last_seq, code, message, user_id FROM outcomes WHERE tenant = ?1 AND op_id = ?2",
+        )?;
+        let stored = statement.query_row([tenant, op_id.as_str()], |row| {
+            let seq = |index| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned));
+            let (code, message): (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+            Ok(Self {
+                hash: row.get(0)?,
+                status: row.get(1)?,
+                first_seq: seq(2)?,
+                last_seq: seq(3)?,
+                error: code.map(|code| ErrorDetail {
+                    code,
+                    message: message.unwrap_or_default(),
+                    hint: None,
+                    oldest_seq: None,
+                    retry_after_secs: None,
+                }),
+                user_id: row.get(6)?,
+            })
+        });
+        Ok(stored.optional()?)
+    }
+
+    fn store(&self, connection: &Connection, tenant: &str, op_id: &OpId, now: u64) -> Result<(), StoreError> {
+        connection
+            .prepare_cached(
+                "INSERT INTO outcomes(tenant, op_id, hash, status, first_seq, last_seq, code, message, user_id, at, format) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                tenant,
+                op_id.as_str(),
+                self.hash,
+                self.status,
+                self.first_seq.map(u64::cast_signed),
+                self.last_seq.map(u64::cast_signed),
+                self.error.as_ref().map(|error| &error.code),
+                self.error.as_ref().map(|error| &error.message),
+                self.user_id,
+                now.cast_signed(),
+                OUTCOME_FORMAT,
+            ])?;
+        Ok(())
+    }
+
+    fn did_apply(&self, writer: &Writer) -> bool {
+        self.user_id == writer.reader.user_id && (self.status == APPLIED || self.status == MERGED)
+    }
+
+    /// Answers a transaction that was seen before: with what became of it, if it is the same and of the same user.
+    fn answer(&self, op_id: &OpId, hash: [u8; 16], writer: &Writer) -> OutcomeResult {
+        if self.hash == hash && self.user_id == writer.reader.user_id {
+            return self.result(op_id, true);
+        }
+        let error = ErrorDetail::new(ErrorCode::OpIdReused, "this op_id was used for another transaction");
+        outcome(op_id, OutcomeStatus::Rejected, Some(error))
+    }
+
+    fn result(&self, op_id: &OpId, replayed: bool) -> OutcomeResult {
+        let status = match self.status.as_str() {
+            APPLIED => OutcomeStatus::Applied,
+            MERGED => OutcomeStatus::Merged,
+            HELD => OutcomeStatus::Held,
+            _ => OutcomeStatus::Rejected,
+        };
+        let (first_seq, last_seq) = (self.first_seq, self.last_seq);
+        OutcomeResult { op_id: op_id.clone(), status, first_seq, last_seq, replayed, error: self.error.clone() }
+    }
+}
+
+fn outcome(op_id: &OpId, status: OutcomeStatus, error: Option<ErrorDetail>) -> OutcomeResult {
+    OutcomeResult { op_id: op_id.clone(), status, first_seq: None, last_seq: None, replayed: false, error }
+}
