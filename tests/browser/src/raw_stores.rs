@@ -1,0 +1,67 @@
+//! Reads and damages a database as a stranger: through rexie, from `docs/storage.md`, with none of the driver's code.
+
+use js_sys::Uint8Array;
+use rexie::{Rexie, TransactionMode};
+use wasm_bindgen::{JsCast as _, JsValue};
+
+/// One record of a store.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its key, a number in all stores but `cursors`.
+    pub key: JsValue,
+    /// Its value as it is.
+    pub value: JsValue,
+}
+
+impl Record {
+    /// The key of a store with numbers for keys.
+    pub fn number(&self) -> f64 {
+        self.key.as_f64().unwrap_or(f64::NAN)
+    }
+
+    /// The value's bytes; empty when it is no `Uint8Array`.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).unwrap_or_default()
+    }
+
+    /// The value's bytes as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+/// Everything in a store, in order of the keys.
+pub async fn records(database: &str, store: &str) -> Vec<Record> {
+    let database = open(database).await;
+    let tx = database.transaction(&[store], TransactionMode::ReadOnly).unwrap_or_else(|error| panic!("{error}"));
+    let read = tx.store(store).unwrap_or_else(|error| panic!("{error}"));
+    let found = read.scan(None, None, None, None).await.unwrap_or_else(|error| panic!("{error}"));
+    tx.done().await.unwrap_or_else(|error| panic!("{error}"));
+    database.close();
+    found.into_iter().map(|(key, value)| Record { key, value }).collect()
+}
+
+/// The value under one key of `cursors`.
+pub async fn cursor(database: &str, key: &str) -> JsValue {
+    let found = records(database, "cursors").await;
+    found.into_iter().find(|record| record.key == key).map_or(JsValue::UNDEFINED, |record| record.value)
+}
+
+/// Overwrites or adds one record.
+pub async fn put(database: &str, store: &str, key: &JsValue, value: &JsValue) {
+    let database = open(database).await;
+    let tx = database.transaction(&[store], TransactionMode::ReadWrite).unwrap_or_else(|error| panic!("{error}"));
+    let write = tx.store(store).unwrap_or_else(|error| panic!("{error}"));
+    write.put(value, Some(key)).await.unwrap_or_else(|error| panic!("{error}"));
+    tx.done().await.unwrap_or_else(|error| panic!("{error}"));
+    database.close();
+}
+
+/// Bytes as a value.
+pub fn bytes(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
+
+async fn open(name: &str) -> Rexie {
+    Rexie::builder(name).version(1).build().await.unwrap_or_else(|error| panic!("{error}"))
+}
