@@ -1,16 +1,17 @@
 // The engine: starts, stops and exchanges replicas, passes writes down and news up.
 
 import type { Settings } from "./config.ts";
-import { type Deferred, defer, quiet } from "./deferred.ts";
 import { Draft } from "./draft.ts";
 import { type ErrorCode, errorCode, SynclineError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
 import { fromRawError, Queue } from "./mutation_queue.ts";
+import { News, reportUncaught } from "./news.ts";
 import type { RawAccepted, RawEngine, RawEvent, RawModule, RawStatus } from "./raw.ts";
 import { Rows } from "./rows.ts";
 import { fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
 import { IDLE, sameIdentity, toIdentity, toStatus } from "./status.ts";
-import { fromThrown } from "./thrown.ts";
+import { fromThrown, guard } from "./thrown.ts";
+import { delay, nextTask } from "./time.ts";
 import type {
   EntityOf,
   Identity,
@@ -28,13 +29,8 @@ import type {
   Unsubscribe,
   Write,
 } from "./types.ts";
+import { Waiters } from "./waiters.ts";
 import { emptyWrite, Writes } from "./writes.ts";
-
-/** Somebody who waits for the engine to get somewhere. */
-interface Waiter {
-  readonly isMet: () => boolean;
-  readonly deferred: Deferred<void>;
-}
 
 /** One application's engine; over time it may hold the replicas of several identities, one after another. */
 export class Engine<S extends object> implements SyncEngine<S> {
@@ -49,9 +45,14 @@ export class Engine<S extends object> implements SyncEngine<S> {
   readonly #writes: Writes = new Writes();
   readonly #statusListeners: Listeners<Status>;
   readonly #errorListeners: Listeners<SynclineError>;
+  readonly #news: News = new News();
+  readonly #waiters: Waiters = new Waiters();
 
   #module: RawModule | undefined;
+  /** The replica that runs. */
   #raw: RawEngine | undefined;
+  /** One that was stopped and whose rows are still shown. */
+  #retired: RawEngine | undefined;
   #token: string | undefined;
   #status: Status = IDLE;
   /** Whose replica was opened last; stays while another one is being opened. */
@@ -63,10 +64,11 @@ export class Engine<S extends object> implements SyncEngine<S> {
   #lifetime: AbortController = new AbortController();
   /** Starting, stopping and changing the session happen one after another. */
   #turn: Promise<unknown> = Promise.resolve();
-  #waiters: Waiter[] = [];
-  /** News in the order in which listeners hear it; a listener that writes adds to its end. */
-  readonly #news: (() => void)[] = [];
-  #isDelivering = false;
+  /** Another replica was opened, and its readers have not been told. */
+  #mustTellRows = false;
+  #isRenewing = false;
+  /** Times in a row that the server contradicted itself about the identity. */
+  #flips = 0;
 
   constructor(settings: Settings, load: () => Promise<RawModule>) {
     const onThrow = (thrown: unknown): void => this.#listenerThrew(thrown);
@@ -112,7 +114,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   start(): Promise<void> {
     if (this.#starting === undefined) {
-      const starting = this.#inTurn(() => this.#begin());
+      const starting = this.#start();
       this.#starting = starting;
       starting.catch(() => {
         if (this.#starting === starting) this.#starting = undefined;
@@ -124,8 +126,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
   stop(): Promise<void> {
     this.#starting = undefined;
     this.#lifetime.abort();
-    const stopped = new SynclineError("NOT_STARTED", "the engine was stopped");
-    for (const { deferred } of this.#waiters.splice(0)) deferred.reject(stopped);
+    this.#waiters.reject(new SynclineError("NOT_STARTED", "the engine was stopped"));
     return this.#inTurn(() => this.#end());
   }
 
@@ -135,7 +136,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   synced(): Promise<void> {
     if (this.#starting === undefined) return Promise.reject(notStarted());
-    return this.#until(() => this.#status.synced);
+    return this.#waiters.until(() => this.#status.synced);
   }
 
   pause(): void {
@@ -187,45 +188,54 @@ export class Engine<S extends object> implements SyncEngine<S> {
     return draft.changes.length === 0 ? emptyWrite(value) : this.#commit(draft, value);
   }
 
-  notifySessionChanged(token?: Token): Promise<void> {
+  async notifySessionChanged(token?: Token): Promise<void> {
     if (token !== undefined) this.#tokens.give(token);
-    if (this.#starting === undefined) return Promise.resolve();
+    if (this.#starting === undefined) return;
     const { signal } = this.#lifetime;
-    return this.#inTurn(() => this.#changeSession(signal, token === undefined));
+    await this.#inTurn(() => this.#changeSession(signal, token === undefined));
+    if (signal.aborted) return;
+    await this.#waiters.until(() => this.#isOpen || STALLED.has(this.#status.connection.state));
   }
 
   // Starting and stopping.
 
-  async #begin(): Promise<void> {
-    this.#lifetime = new AbortController();
-    const { signal } = this.#lifetime;
+  async #start(): Promise<void> {
+    const lifetime = new AbortController();
+    this.#lifetime = lifetime;
+    await this.#inTurn(() => this.#begin(lifetime.signal));
+    checkRunning(lifetime.signal);
+    await this.#waiters.until(() => this.#isOpen || this.#status.identity === null);
+  }
+
+  async #begin(signal: AbortSignal): Promise<void> {
+    checkRunning(signal);
     const known = this.#tokens.known();
     const asked = known === undefined && this.#tokens.canAsk ? this.#askForToken(null) : undefined;
     this.#module = await this.#load();
     checkRunning(signal);
-    if (asked === undefined) {
-      this.#open(known);
-      return this.#until(() => this.#isOpen || this.#status.identity === null);
-    }
+    if (asked === undefined) return this.#open(known);
     // A function that has the token at hand has answered by now. One that asks a server is not waited for.
     const answer = await Promise.race([asked, nextTask()]);
     checkRunning(signal);
-    if (answer !== "later") {
-      this.#openAnswered(answer);
-      return this.#until(() => this.#isOpen || this.#status.identity === null);
-    }
+    if (answer !== "later") return this.#openAnswered(answer);
     this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
     this.#deliver();
-    asked.then((late) => {
-      if (!signal.aborted && this.#raw === undefined) this.#openAnswered(late);
-    });
+    this.#inBackground(
+      asked.then((late) => {
+        if (!signal.aborted && this.#raw === undefined) this.#openAnswered(late);
+      }),
+    );
   }
 
   /** Opens with the application's answer; without one nobody's rows can be shown. */
   #openAnswered(answer: Answer): void {
-    if (answer.failed) this.#setUnauthorized(answer.error);
-    else this.#open(answer.token);
-    this.#deliver();
+    if (answer.failed) {
+      const lastError = { code: answer.error.code, message: answer.error.message };
+      this.#setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
+      this.#deliver();
+    } else {
+      this.#open(answer.token);
+    }
   }
 
   #open(token: string | undefined): void {
@@ -234,43 +244,61 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
     const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
     const raw = guard(() => new module.RawEngine(options, (json) => this.#receive(raw, json)));
-    this.#raw?.free();
     this.#raw = raw;
     this.#token = token;
     this.#isOpen = false;
-    const shown = this.#rows.attach(raw);
-    this.#queue.attach(raw);
-    this.#tellRows(shown);
+    this.#show(raw);
+    this.#retired?.free();
+    this.#retired = undefined;
     this.#receive(
       raw,
       guard(() => raw.start(token)),
     );
-    this.#readStatus(raw);
+    this.#setStatus(toStatus(JSON.parse(raw.statusJson()) as RawStatus));
     this.#deliver();
   }
 
   async #end(): Promise<void> {
     const raw = this.#raw;
     if (raw === undefined) return;
-    await raw.stop();
-    this.#isOpen = false;
-    this.#writes.abandon("NOT_STARTED", "the engine was stopped");
-    this.#setStatus({ ...this.#status, connection: { state: "stopped" } });
-    this.#deliver();
+    try {
+      await this.#close(raw);
+    } finally {
+      // The rows stay readable until another replica is opened.
+      this.#raw = undefined;
+      this.#retired = raw;
+      this.#isOpen = false;
+      this.#writes.abandon("NOT_STARTED", "the engine was stopped");
+      this.#setStatus({ ...this.#status, connection: { state: "stopped" } });
+      this.#deliver();
+    }
+  }
+
+  /** Waits for the disk first: the raw engine tells nothing any more once it stops. */
+  async #close(raw: RawEngine): Promise<void> {
+    if (this.#isOpen) await this.#writes.allDurable();
+    await guard(() => raw.stop());
+  }
+
+  /** Makes rows and queue those of another replica, or of none. */
+  #show(raw: RawEngine | undefined): void {
+    this.#tellRows(this.#rows.attach(raw));
+    this.#queue.attach(raw);
   }
 
   /** Runs after what was asked for before has ended, however it ended. */
   #inTurn(action: () => Promise<void>): Promise<void> {
     const result = this.#turn.then(action);
-    this.#turn = quiet(result).catch(() => {});
+    this.#turn = result.catch(() => {});
     return result;
   }
 
-  #until(isMet: () => boolean): Promise<void> {
-    if (isMet()) return Promise.resolve();
-    const deferred = defer<void>();
-    this.#waiters.push({ isMet, deferred });
-    return deferred.promise;
+  /** For what nobody waits for: its failure is told like any other news. */
+  #inBackground(work: Promise<void>): void {
+    work.catch((thrown: unknown) => {
+      this.#tellError(fromThrown(thrown));
+      this.#deliver();
+    });
   }
 
   // Sessions.
@@ -280,41 +308,47 @@ export class Engine<S extends object> implements SyncEngine<S> {
     let token = this.#tokens.known();
     if (ask && this.#tokens.canAsk) {
       const answer = await this.#askForToken(null);
-      if (signal.aborted) return;
-      if (answer.failed) return;
+      if (signal.aborted || answer.failed) return;
       token = answer.token;
     }
-    if (this.#raw === undefined) {
-      this.#open(token);
-    } else if (token !== this.#token) {
-      await this.#reopen(signal, token);
-    } else {
-      const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
-      if (signal.aborted) return;
-      if (identity !== undefined && !sameIdentity(identity, this.#status.identity)) {
-        this.#forget(token);
-        await this.#reopen(signal, token);
-      } else {
-        this.#command((raw) => raw.setToken(token));
-      }
-    }
+    if (this.#raw === undefined) return this.#open(token);
+    if (token !== this.#token) return this.#reopen(signal, token);
+    const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
     if (signal.aborted) return;
-    await this.#until(() => this.#isOpen || STALLED.has(this.#status.connection.state));
+    if (identity !== undefined && !sameIdentity(identity, this.#status.identity)) {
+      this.#forget(token);
+      return this.#reopen(signal, token);
+    }
+    // The raw engine takes no token for "there is none", which is no news to an anonymous session.
+    if (token !== undefined) this.#command((raw) => raw.setToken(token));
   }
 
   /** Hides the former rows at once, then closes their database and opens another. */
   async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
     const former = this.#raw;
+    const closed = former === undefined ? undefined : this.#close(former);
     this.#raw = undefined;
     this.#isOpen = false;
-    const hidden = this.#rows.attach(undefined);
-    this.#queue.attach(undefined);
-    this.#tellRows(hidden);
+    this.#show(undefined);
     this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
     this.#deliver();
-    await former?.stop();
+    await closed;
     former?.free();
     if (!signal.aborted) this.#open(token);
+  }
+
+  /** The server says that the token is another identity's than the replica's. */
+  async #identityFlipped(raw: RawEngine): Promise<void> {
+    const { signal } = this.#lifetime;
+    // A server that contradicts itself must not make us go round as fast as it answers.
+    if (this.#flips > 0)
+      await delay(Math.min(this.#settings.reconnectMs * 2 ** this.#flips, FLIP_MS_MAX), signal);
+    this.#flips += 1;
+    await this.#inTurn(async () => {
+      if (signal.aborted || this.#raw !== raw) return;
+      this.#forget(this.#token);
+      await this.#reopen(signal, this.#token);
+    });
   }
 
   #forget(token: string | undefined): void {
@@ -325,14 +359,20 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   /** The server does not accept the token: another one may be in the storage, or the application has one. */
   async #renewToken(former: RawEngine, code: ErrorCode): Promise<void> {
+    if (this.#isRenewing) return;
+    this.#isRenewing = true;
     let token = this.#tokens.known();
     if (this.#tokens.canAsk && (token === undefined || token === this.#token)) {
       const answer = await this.#askForToken(code);
       token = answer.failed ? undefined : answer.token;
     }
+    this.#isRenewing = false;
     if (this.#raw !== former) return;
     const isNew = token !== undefined && token !== this.#token;
-    if (isNew) this.#token = token;
+    if (isNew) {
+      this.#token = token;
+      this.#tokens.renewed(token);
+    }
     this.#command((raw) => raw.setToken(isNew ? token : undefined));
   }
 
@@ -343,15 +383,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
       const error = new SynclineError("UNAUTHENTICATED", "getToken() failed, so there is no token", {
         cause,
       });
-      this.#news.push(() => this.#errorListeners.emit(error));
+      this.#tellError(error);
       this.#deliver();
       return { failed: true, error };
     }
-  }
-
-  #setUnauthorized(error: SynclineError): void {
-    const lastError = { code: error.code, message: error.message };
-    this.#setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
   }
 
   // Writes.
@@ -416,8 +451,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const changed: string[] = [];
     for (const event of events) {
       // A replica that is being closed still settles its writes, and nothing else.
+      this.#settle(event);
       if (raw === this.#raw) this.#apply(raw, event, changed);
-      else this.#settle(event);
     }
     this.#rows.invalidate(changed);
     this.#tellRows(changed);
@@ -425,7 +460,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   #apply(raw: RawEngine, event: RawEvent, changed: string[]): void {
-    this.#settle(event);
     switch (event.type) {
       case "changed":
         changed.push(...event.entities);
@@ -433,6 +467,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
       case "opened":
         this.#opened(toIdentity(event.identity));
         changed.push(...this.#rows.known());
+        // Also when nobody has read anything: who waits for news reads now.
+        this.#mustTellRows = true;
         break;
       case "status_changed":
         this.#setStatus(toStatus(event.status));
@@ -451,16 +487,14 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#tellMutation(this.#queue.moved(event.op_id, "removed", null));
         break;
       case "token_needed":
-        void this.#renewToken(raw, errorCode(event.code));
+        this.#inBackground(this.#renewToken(raw, errorCode(event.code)));
         break;
       case "identity_flipped":
-        void this.#identityFlipped(raw);
+        this.#inBackground(this.#identityFlipped(raw));
         break;
-      case "problem": {
-        const error = new SynclineError(errorCode(event.code), event.message);
-        this.#news.push(() => this.#errorListeners.emit(error));
+      case "problem":
+        this.#tellError(new SynclineError(errorCode(event.code), event.message));
         break;
-      }
       case "mutation_durable":
       case "synced":
         // The status says the same.
@@ -502,54 +536,38 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#queue.opened();
   }
 
-  async #identityFlipped(raw: RawEngine): Promise<void> {
-    const { signal } = this.#lifetime;
-    await this.#inTurn(async () => {
-      if (signal.aborted || this.#raw !== raw) return;
-      this.#forget(this.#token);
-      await this.#reopen(signal, this.#token);
-    });
-  }
-
-  #readStatus(raw: RawEngine): void {
-    this.#setStatus(toStatus(JSON.parse(raw.statusJson()) as RawStatus));
-  }
-
   #setStatus(status: Status): void {
     this.#status = Object.freeze(status);
-    this.#news.push(() => {
+    if (status.connection.state === "live") this.#flips = 0;
+    this.#news.add(() => {
       if (this.#status === status) this.#statusListeners.emit(status);
     });
   }
 
   #tellRows(entities: readonly string[]): void {
-    if (entities.length > 0) this.#news.push(() => this.#rows.notify([...new Set(entities)]));
+    if (entities.length === 0 && !this.#mustTellRows) return;
+    this.#mustTellRows = false;
+    this.#news.add(() => this.#rows.notify([...new Set(entities)]));
   }
 
   #tellMutation(transition: MutationTransition | undefined): void {
-    if (transition !== undefined) this.#news.push(() => this.#queue.notify(transition));
+    if (transition !== undefined) this.#news.add(() => this.#queue.notify(transition));
+  }
+
+  #tellError(error: SynclineError): void {
+    this.#news.add(() => this.#errorListeners.emit(error));
   }
 
   #deliver(): void {
-    if (this.#isDelivering) return;
-    this.#isDelivering = true;
-    try {
-      for (let next = this.#news.shift(); next !== undefined; next = this.#news.shift()) next();
-    } finally {
-      this.#isDelivering = false;
-    }
-    const met = this.#waiters.filter(({ isMet }) => isMet());
-    this.#waiters = this.#waiters.filter((waiter) => !met.includes(waiter));
-    for (const { deferred } of met) deferred.resolve();
+    if (this.#news.deliver()) this.#waiters.check();
   }
 
   #listenerThrew(thrown: unknown): void {
-    if (this.#errorListeners.isEmpty) {
-      reportUncaught(thrown);
-      return;
-    }
-    const error = new SynclineError("INTERNAL", "a listener of the application threw", { cause: thrown });
-    this.#news.push(() => this.#errorListeners.emit(error));
+    if (this.#errorListeners.isEmpty) reportUncaught(thrown);
+    else
+      this.#tellError(
+        new SynclineError("INTERNAL", "a listener of the application threw", { cause: thrown }),
+      );
   }
 }
 
@@ -567,29 +585,8 @@ const STALLED: ReadonlySet<string> = new Set([
   "stopped",
 ]);
 
-/** Calls into WebAssembly; what it throws becomes a `SynclineError`. */
-function guard<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (thrown) {
-    throw fromThrown(thrown);
-  }
-}
-
-/** Shows an error where uncaught ones are shown, without stopping the caller. */
-function reportUncaught(thrown: unknown): void {
-  if (typeof reportError === "function") reportError(thrown);
-  else
-    queueMicrotask(() => {
-      throw thrown;
-    });
-}
-
-function nextTask(): Promise<"later"> {
-  return new Promise((resolve) => {
-    setTimeout(() => resolve("later"), 0);
-  });
-}
+/** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
+const FLIP_MS_MAX = 30_000;
 
 function checkRunning(signal: AbortSignal): void {
   if (signal.aborted) throw new SynclineError("NOT_STARTED", "the engine was stopped while it started");

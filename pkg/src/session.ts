@@ -27,6 +27,11 @@ export class TokenSource {
     this.#given = token;
   }
 
+  /** The application gave another token in place of a refused one that it had given before. */
+  renewed(token: Token): void {
+    if (this.#given) this.#given = token;
+  }
+
   /** The token that is there without asking. An empty one counts as none. */
   known(): string | undefined {
     if (this.#given !== undefined) return this.#given || undefined;

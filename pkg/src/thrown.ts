@@ -9,3 +9,12 @@ export function fromThrown(thrown: unknown): SynclineError {
   const text = typeof message === "string" ? message : String(thrown);
   return new SynclineError(errorCode(code), text, { cause: thrown });
 }
+
+/** Calls into WebAssembly; what it throws becomes a `SynclineError`. */
+export function guard<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (thrown) {
+    throw fromThrown(thrown);
+  }
+}

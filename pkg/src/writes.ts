@@ -51,6 +51,11 @@ export class Writes {
     write?.confirmed.reject(error);
   }
 
+  /** Resolves when every write made so far is on disk or lost. */
+  async allDurable(): Promise<void> {
+    await Promise.allSettled(Array.from(this.#open.values(), ({ durable }) => durable.promise));
+  }
+
   /** Nobody will tell any more what becomes of these writes: the replica they belong to was closed. */
   abandon(code: "NOT_STARTED" | "IDENTITY_CHANGED", why: string): void {
     for (const opId of [...this.#open.keys()]) {

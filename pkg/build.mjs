@@ -1,0 +1,76 @@
+// Builds dist/: the declarations, and one minified script that holds the glue of wasm/ (made before by `cargo xtask build`).
+
+import { execFile } from "node:child_process";
+import { access, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { build } from "esbuild";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const dist = join(here, "dist");
+const glue = join(here, "wasm/syncline_web.js");
+
+await access(glue).catch(() => {
+  console.error("pkg/wasm is missing. Run `cargo xtask build`, which makes it and then calls this script.");
+  process.exit(1);
+});
+await rm(dist, { recursive: true, force: true });
+await Promise.all([bundle(), declare()]);
+
+async function bundle() {
+  await build({
+    absWorkingDir: here,
+    entryPoints: ["src/index.ts"],
+    outfile: "dist/index.js",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: ["es2022"],
+    legalComments: "none",
+    sourcemap: "external",
+    sourcesContent: true,
+    logLevel: "warning",
+    plugins: [withoutDefaultAddress()],
+  });
+}
+
+/** Emits the declarations with the names that resolve in every TypeScript setting. */
+async function declare() {
+  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+  await promisify(execFile)(process.execPath, [tsc, "--project", here]).catch((error) => {
+    console.error(error.stdout);
+    process.exit(1);
+  });
+  const types = join(dist, "types");
+  for (const name of await readdir(types)) {
+    const file = join(types, name);
+    const text = await readFile(file, "utf8");
+    await writeFile(file, text.replaceAll(/(from |import\()"(\.\/\w+)\.ts"/g, '$1"$2.js"'));
+  }
+}
+
+/**
+ * The glue can find the module by itself, in its own folder. Bundled it is in another one, and bundlers that follow the
+ * address would look for a second copy. src/module.ts names the only one.
+ */
+function withoutDefaultAddress() {
+  return {
+    name: "without-default-address",
+    setup({ onLoad }) {
+      onLoad({ filter: /syncline_web\.js$/ }, async ({ path }) => {
+        const text = await readFile(path, "utf8");
+        const contents = text.replace(/module_or_path = new URL\([^)]*import\.meta\.url\);/, "");
+        if (contents.includes("import.meta")) {
+          return {
+            errors: [
+              { text: "the glue of this wasm-bindgen names the module in a way build.mjs does not know" },
+            ],
+          };
+        }
+        return { contents, loader: "js" };
+      });
+    },
+  };
+}

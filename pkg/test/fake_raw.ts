@@ -1,0 +1,314 @@
+// A raw engine in memory, with the same interface and events as the one in WebAssembly, whose server is the test.
+
+import type {
+  RawChange,
+  RawEngine,
+  RawError,
+  RawEvent,
+  RawIdentity,
+  RawModule,
+  RawMutation,
+  RawOptions,
+  RawRow,
+  RawStatus,
+} from "../src/raw.ts";
+
+type Fields = { readonly [field: string]: RawRow[string] };
+interface Queued {
+  readonly opId: string;
+  status: RawMutation["status"];
+  readonly changes: readonly RawChange[];
+  error: RawError | null;
+}
+interface Logged {
+  readonly entity: string;
+  readonly id: string;
+  readonly version: number;
+}
+
+/** What all replicas of one test share: the server's rows, the sessions, and the engines made so far. */
+export class FakeWorld {
+  readonly engines: FakeRaw[] = [];
+  /** Identities by token that this device knows. */
+  readonly known: Map<string, RawIdentity> = new Map();
+  /** Rows on disk by user. */
+  readonly disks: Map<string, Map<string, RawRow>> = new Map();
+  /** Whether a replica opens by itself or waits for `open()`. */
+  opensAtOnce = true;
+  readonly module: RawModule;
+
+  constructor() {
+    const world = this;
+    this.module = {
+      RawEngine: class extends FakeRaw {
+        constructor(options: RawOptions, onEvents: (json: string) => void) {
+          super(world, options, onEvents);
+          world.engines.push(this);
+        }
+      },
+      tokenHash: (token) => `hash of ${token}`,
+    };
+  }
+
+  /** The engine that was made last. */
+  get engine(): FakeRaw {
+    const engine = this.engines.at(-1);
+    if (engine === undefined) throw new Error("no engine was made");
+    return engine;
+  }
+}
+
+export class FakeRaw implements RawEngine {
+  readonly options: RawOptions;
+  readonly calls: string[] = [];
+  token: string | undefined;
+  isFreed = false;
+  /** How often rows were handed over as a whole or in part. */
+  deltas = 0;
+  readonly #world: FakeWorld;
+  readonly #onEvents: (json: string) => void;
+  #identity: RawIdentity | null = null;
+  #connection: RawStatus["connection"] = { state: "connecting" };
+  #synced = false;
+  #base: Map<string, RawRow> = new Map();
+  readonly #queue: Queued[] = [];
+  #log: Logged[] = [];
+  #view: Map<string, RawRow> = new Map();
+  #version = 0;
+  #ops = 0;
+
+  constructor(world: FakeWorld, options: RawOptions, onEvents: (json: string) => void) {
+    this.#world = world;
+    this.options = options;
+    this.#onEvents = onEvents;
+  }
+
+  start(token: string | undefined): string {
+    this.token = token;
+    this.#identity =
+      token === undefined ? { user_id: null, tenant_id: null } : (this.#world.known.get(token) ?? null);
+    if (this.#identity !== null && this.#world.opensAtOnce) queueMicrotask(() => this.open());
+    return this.#json([this.#statusEvent()]);
+  }
+
+  setToken(token: string | undefined): string {
+    this.calls.push(`setToken ${token}`);
+    this.token = token ?? this.token;
+    return "[]";
+  }
+
+  mutate(changesJson: string): string {
+    const changes = JSON.parse(changesJson) as RawChange[];
+    for (const { kind, entity, row_id } of changes) {
+      if (kind !== "insert" && !this.#view.has(`${entity}/${row_id}`)) {
+        throw Object.assign(new Error(`${entity}/${row_id} does not exist here`), { code: "ROW_NOT_FOUND" });
+      }
+    }
+    return this.#enqueue(changes);
+  }
+
+  retry(opId: string): string {
+    const failed = this.#take(opId);
+    if (failed?.status !== "failed") throw Object.assign(new Error("not failed"), { code: "NOT_SUPPORTED" });
+    return this.#enqueue(failed.changes, [{ type: "mutation_removed", op_id: opId }]);
+  }
+
+  remove(opId: string): string {
+    if (this.#take(opId) === undefined) throw Object.assign(new Error("unknown"), { code: "NOT_FOUND" });
+    return this.#json([{ type: "mutation_removed", op_id: opId }, ...this.#changed()]);
+  }
+
+  rowJson(entity: string, id: string): string | undefined {
+    const row = this.#view.get(`${entity}/${id}`);
+    return row === undefined ? undefined : JSON.stringify(row);
+  }
+
+  rowVersion(entity: string, id: string): number {
+    if (!this.#view.has(`${entity}/${id}`)) return 0;
+    return this.#log.filter((logged) => logged.entity === entity && logged.id === id).at(-1)?.version ?? 0;
+  }
+
+  deltaJson(entity: string, since: number): string {
+    this.deltas += 1;
+    const all = [...this.#view].filter(([key]) => key.startsWith(`${entity}/`)).map(([, row]) => row);
+    const touched = new Set(
+      this.#log.filter((logged) => logged.entity === entity && logged.version > since).map(({ id }) => id),
+    );
+    const rows = (since === 0 ? all : all.filter((row) => touched.has(row.id))).sort((a, b) =>
+      a.id < b.id ? -1 : 1,
+    );
+    const removed = [...touched].filter((id) => since > 0 && !this.#view.has(`${entity}/${id}`));
+    return JSON.stringify({ at: this.#version, full: since === 0, rows, removed });
+  }
+
+  mutationsJson(): string {
+    const list: RawMutation[] = this.#queue.map(({ opId, status, changes, error }) => ({
+      op_id: opId,
+      status,
+      changes,
+      error,
+      waiting_on: [],
+      issued_at: 1,
+    }));
+    return JSON.stringify(list);
+  }
+
+  statusJson(): string {
+    return JSON.stringify(this.#status());
+  }
+
+  pause(): string {
+    this.calls.push("pause");
+    return this.#json([this.#connect("paused")]);
+  }
+
+  resume(): string {
+    this.calls.push("resume");
+    return this.#json([this.#connect("connecting")]);
+  }
+
+  async stop(): Promise<void> {
+    this.calls.push("stop");
+    this.#connection = { state: "stopped" };
+  }
+
+  free(): void {
+    this.isFreed = true;
+  }
+
+  // What the test does from outside.
+
+  open(): void {
+    const identity = this.#identity;
+    if (identity === null || this.#connection.state === "stopped") return;
+    this.#base = new Map(this.#world.disks.get(identity.user_id ?? ""));
+    this.#send([...this.#changed(), { type: "opened", identity }, this.#statusEvent()]);
+  }
+
+  resolve(identity: RawIdentity): void {
+    this.#identity = identity;
+    this.open();
+  }
+
+  unavailable(): void {
+    this.#send([this.#connect("waiting")]);
+  }
+
+  live(): void {
+    this.#synced = true;
+    this.#send([{ type: "synced", seq: 1 }, this.#connect("live")]);
+  }
+
+  durable(opId: string): void {
+    this.#send([{ type: "mutation_durable", op_id: opId }]);
+  }
+
+  sent(opId: string): void {
+    this.#find(opId).status = "sent";
+    this.#send([{ type: "mutation_sent", op_id: opId }]);
+  }
+
+  /** The server applied it; the stream brings the rows, with what the server added. */
+  confirm(opId: string, added: Fields = {}): void {
+    const { changes } = this.#find(opId);
+    for (const change of changes) apply(this.#base, change, added);
+    this.#take(opId);
+    this.#send([{ type: "mutation_confirmed", op_id: opId, seq: 7 }, ...this.#changed()]);
+  }
+
+  fail(opId: string, error: RawError): void {
+    Object.assign(this.#find(opId), { status: "failed", error });
+    this.#send([{ type: "mutation_failed", op_id: opId, error }, ...this.#changed()]);
+  }
+
+  lose(opId: string, error: RawError): void {
+    this.#take(opId);
+    this.#send([{ type: "mutation_lost", op_id: opId, error }, ...this.#changed()]);
+  }
+
+  /** Somebody else's rows arrive. */
+  receive(entity: string, ...rows: RawRow[]): void {
+    for (const row of rows) this.#base.set(`${entity}/${row.id}`, row);
+    this.#send(this.#changed());
+  }
+
+  emit(...events: RawEvent[]): void {
+    this.#send(events);
+  }
+
+  #enqueue(changes: readonly RawChange[], before: readonly RawEvent[] = []): string {
+    this.#ops += 1;
+    const opId = String(this.#ops).padStart(32, "0");
+    this.#queue.push({ opId, status: "pending", changes, error: null });
+    const events = [...before, ...this.#changed()];
+    return JSON.stringify({ op_id: opId, row_ids: changes.map(({ row_id }) => row_id), events });
+  }
+
+  /** Recomputes the view and gives the event that says what is another now. */
+  #changed(): RawEvent[] {
+    const view = new Map(this.#base);
+    for (const queued of this.#queue) {
+      if (queued.status !== "failed") for (const change of queued.changes) apply(view, change, {});
+    }
+    const entities = new Set<string>();
+    this.#version += 1;
+    for (const key of new Set([...this.#view.keys(), ...view.keys()])) {
+      if (JSON.stringify(this.#view.get(key)) === JSON.stringify(view.get(key))) continue;
+      const [entity = "", id = ""] = key.split("/");
+      entities.add(entity);
+      this.#log.push({ entity, id, version: this.#version });
+    }
+    this.#view = view;
+    return entities.size === 0 ? [] : [{ type: "changed", entities: [...entities].sort() }];
+  }
+
+  #connect(state: string): RawEvent {
+    this.#connection = state === "waiting" ? { state, retry_at: 5 } : { state };
+    return this.#statusEvent();
+  }
+
+  #statusEvent(): RawEvent {
+    return { type: "status_changed", status: this.#status() };
+  }
+
+  #status(): RawStatus {
+    return {
+      connection: this.#connection,
+      identity: this.#identity,
+      synced: this.#synced,
+      syncing: false,
+      last_heard_at: null,
+      pending: this.#queue.filter(({ status }) => status !== "failed").length,
+      failed: this.#queue.filter(({ status }) => status === "failed").length,
+      storage: { kind: "memory", reason: "a test" },
+      seq: 0,
+      server_head: null,
+      last_error: null,
+    };
+  }
+
+  #find(opId: string): Queued {
+    const queued = this.#queue.find((entry) => entry.opId === opId);
+    if (queued === undefined) throw new Error(`${opId} is not queued`);
+    return queued;
+  }
+
+  #take(opId: string): Queued | undefined {
+    const index = this.#queue.findIndex((entry) => entry.opId === opId);
+    return index < 0 ? undefined : this.#queue.splice(index, 1)[0];
+  }
+
+  #send(events: readonly RawEvent[]): void {
+    this.#onEvents(this.#json(events));
+  }
+
+  #json(events: readonly RawEvent[]): string {
+    return JSON.stringify(events);
+  }
+}
+
+function apply(rows: Map<string, RawRow>, change: RawChange, added: Fields): void {
+  const key = `${change.entity}/${change.row_id}`;
+  if (change.kind === "delete") rows.delete(key);
+  else rows.set(key, { ...rows.get(key), ...change.data, ...added, id: change.row_id });
+}
