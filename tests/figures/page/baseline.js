@@ -1,5 +1,7 @@
 // The floor of the platform, measured in the same run: a plain Map with one subscriber, and IndexedDB written by hand.
 
+import { newRow } from "./new_row.js";
+
 const ROWS_PER_RECORD = 1000;
 
 /** The same rows as text over HTTP into a Map, and out of it as an array. */
@@ -30,10 +32,11 @@ export function mapInsert({ batches, size }) {
     notified += 1;
   };
   for (let batch = 0; batch < batches; batch += 1) {
+    const rows = Array.from({ length: size }, (_, index) => newRow(batch * size + index));
     const start = performance.now();
-    for (let index = 0; index < size; index += 1) {
-      const id = `new-${batch}-${index}`;
-      map.set(id, Object.freeze({ id, title: "t", done: false, priority: 1 }));
+    for (const row of rows) {
+      const id = crypto.randomUUID();
+      map.set(id, Object.freeze({ id, ...row }));
       subscriber();
     }
     means.push((performance.now() - start) / size);

@@ -46,8 +46,10 @@ export async function countRows(database) {
 function readRecord(bytes, shown) {
   const reader = new Reader(bytes);
   if (reader.text(4) !== "SYS1" || reader.u8() !== 1) throw new Error("not a record of format 1");
+  // Kind, reserved bytes, from, to.
   reader.skip(1 + 2 + 8 + 8);
   const sections = reader.u32();
+  // The checksum, which the engine checks itself.
   reader.skip(8);
   for (let section = 0; section < sections; section += 1) readSection(reader, shown);
   if (reader.at !== bytes.byteLength)
@@ -55,23 +57,24 @@ function readRecord(bytes, shown) {
 }
 
 function readSection(reader, shown) {
-  const start = reader.at;
-  const entity = reader.text(reader.u16());
-  for (let columns = reader.u16(); columns > 0; columns -= 1) reader.skip(reader.u16());
+  const end = reader.u32() + reader.at;
+  const entity = reader.text(reader.u8());
+  for (let columns = reader.u16(); columns > 0; columns -= 1) reader.skip(reader.u8());
   const rows = reader.u32();
   const tombstones = reader.u32();
-  const offsets = Array.from({ length: rows + 1 }, () => reader.u32());
   const ids = shown.get(entity) ?? new Set();
   shown.set(entity, ids);
   for (let row = 0; row < rows; row += 1) {
-    reader.at = start + offsets[row];
-    ids.add(reader.text(reader.u8()));
-  }
-  reader.at = start + offsets[rows];
-  for (let tombstone = 0; tombstone < tombstones; tombstone += 1) {
-    ids.delete(reader.text(reader.u8()));
+    const next = reader.u32() + reader.at;
     reader.skip(8);
+    ids.add(reader.text(reader.u8()));
+    reader.at = next;
   }
+  for (let tombstone = 0; tombstone < tombstones; tombstone += 1) {
+    reader.skip(8);
+    ids.delete(reader.text(reader.u8()));
+  }
+  if (reader.at !== end) throw new Error(`a section of ${entity} ends at ${reader.at} instead of ${end}`);
 }
 
 /** Little-endian numbers and UTF-8 text, in order. */

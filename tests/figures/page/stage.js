@@ -3,6 +3,7 @@
 import * as baseline from "./baseline.js";
 import { digest } from "./digest.js";
 import { createSyncEngine, init } from "./dist/index.js";
+import { newRow } from "./new_row.js";
 import { countRows, openRaw, readQueue, readReplica } from "./raw_store.js";
 
 /** The engine between `open` and `close`. */
@@ -159,20 +160,6 @@ async function offline({ app, entity, count, oneByOne }) {
   engine.resume();
   await Promise.all(writes.map((write) => write.confirmed));
   return { seconds, confirmed_seconds: (performance.now() - resumed) / 1000 };
-}
-
-function newRow(index) {
-  const now = Date.now();
-  return {
-    title: `written by this page, ${index}`,
-    done: false,
-    priority: index % 5,
-    project: `p${index % 200}`,
-    created_at: now,
-    updated_at: now,
-    assignee: `u${index % 500}`,
-    body: "a body of the length that the imported rows have: no cheaper insert",
-  };
 }
 
 /** Counts and sums of an entity as the store shows it. */
