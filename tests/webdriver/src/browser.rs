@@ -67,10 +67,11 @@ impl Browser {
     fn capabilities(self) -> anyhow::Result<Capabilities> {
         let wanted = match self {
             Self::Firefox => {
-                let mut options = json!({ "args": ["-headless"] });
-                if let Ok(binary) = path_of("FIREFOX") {
-                    options["binary"] = json!(binary);
-                }
+                let options = match path_of("FIREFOX") {
+                    Ok(binary) => json!({ "args": ["-headless"], "binary": binary }),
+                    // geckodriver looks for it where it is usually installed.
+                    Err(_) => json!({ "args": ["-headless"] }),
+                };
                 json!({ "moz:firefoxOptions": options })
             }
             Self::Webkit => json!({

@@ -97,8 +97,12 @@ impl ChatPage {
     ///
     /// When it shows others for too long.
     pub async fn shows(&self, texts: &[&str]) -> anyhow::Result<()> {
-        self.until("the messages", "return [...document.querySelectorAll('.body')].map((p) => p.textContent).join('\\n')", &texts.join("\n"))
-            .await
+        self.until(
+            "the messages",
+            "return [...document.querySelectorAll('.body')].map((p) => p.textContent).join('\\n')",
+            &texts.join("\n"),
+        )
+        .await
     }
 
     /// Waits until the own messages have come so far: `local`, `sent` or `confirmed`, top to bottom.
@@ -107,8 +111,12 @@ impl ChatPage {
     ///
     /// When they stand elsewhere for too long.
     pub async fn delivered(&self, states: &[&str]) -> anyhow::Result<()> {
-        self.until("the deliveries", "return [...document.querySelectorAll('.mine')].map((li) => li.dataset.delivery).join()", &states.join(","))
-            .await
+        self.until(
+            "the deliveries",
+            "return [...document.querySelectorAll('.mine')].map((li) => li.dataset.delivery).join()",
+            &states.join(","),
+        )
+        .await
     }
 
     /// Keeps a picture of the page among the artefacts.
@@ -135,7 +143,7 @@ impl ChatPage {
     /// Asks the page again and again until a script's result is the text.
     async fn until(&self, what: &str, script: &str, wanted: &str) -> anyhow::Result<()> {
         let mut seen = Value::Null;
-        let waited = tokio::time::timeout(LIMIT, async {
+        let attempts = tokio::time::timeout(LIMIT, async {
             let mut rhythm = tokio::time::interval(PERIOD);
             loop {
                 rhythm.tick().await;
@@ -145,7 +153,7 @@ impl ChatPage {
                 }
             }
         });
-        match waited.await {
+        match attempts.await {
             Ok(done) => done,
             Err(_) => bail!("{what}: wanted {wanted:?}, saw {seen} for {} s", LIMIT.as_secs()),
         }

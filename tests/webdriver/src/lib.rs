@@ -1,4 +1,4 @@
-//! What the demo's stories need where the browser is driven by WebDriver: a server, drivers, and what a person does on the page.
+//! What the demo's stories need where the browser is driven by `WebDriver`: a server, drivers, and what a person does on the page.
 
 mod browser;
 mod chat_page;
