@@ -1,6 +1,6 @@
 // Loading the WebAssembly module: once for the page, from wherever the application says.
 
-import * as glue from "#wasm-glue";
+import instantiateGlue, { RawEngine, tokenHash } from "#wasm-glue";
 import { SynclineError } from "./errors.ts";
 import type { RawModule } from "./raw.ts";
 import type { WasmSource } from "./types.ts";
@@ -27,8 +27,8 @@ export function loadModule(source: WasmSource | undefined): Promise<RawModule> {
 
 async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
   try {
-    await glue.default({ module_or_path: await compile(source ?? defaultUrl()) });
-    return glue;
+    await instantiateGlue({ module_or_path: await compile(source ?? defaultUrl()) });
+    return { RawEngine, tokenHash };
   } catch (error) {
     if (error instanceof SynclineError) throw error;
     throw failure(`the WebAssembly module could not be started: ${text(error)}`, { cause: error });
