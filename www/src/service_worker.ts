@@ -59,12 +59,12 @@ async function page(request: Request): Promise<Response> {
   } catch {
     // No server: the stored page below is the answer.
   }
-  const stored = await caches.match(PAGE, { cacheName: CACHE });
+  const stored = await caches.match(PAGE, { cacheName: CACHE, ignoreVary: true });
   return stored ?? Response.error();
 }
 
 /** The name holds the hash of the content, so what is stored under it is right for ever. */
 async function file(request: Request): Promise<Response> {
-  const stored = await caches.match(request, { cacheName: CACHE });
+  const stored = await caches.match(request, { cacheName: CACHE, ignoreVary: true });
   return stored ?? (await fetch(request));
 }
