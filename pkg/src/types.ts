@@ -21,7 +21,11 @@ export type Row<S extends object, E extends EntityOf<S>> = {
 export type NewRow<S extends object, E extends EntityOf<S>> = {
   /** Yours if you give one; else a UUID that sorts by time. */
   readonly id?: string | undefined;
-} & { readonly [K in keyof S[E] as K extends "id" ? never : K]: FieldInput<S[E][K]> };
+} & {
+  readonly [K in keyof S[E] as K extends "id" ? never : K]:
+    | FieldInput<S[E][K]>
+    | (undefined extends S[E][K] ? undefined : never);
+};
 
 /** The fields to change. A field that is absent or `undefined` stays as it is; `null` is a value. */
 export type Patch<S extends object, E extends EntityOf<S>> = {
