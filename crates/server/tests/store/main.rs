@@ -1,0 +1,8 @@
+//! The store through its public interface, on SQLite files.
+
+mod history;
+mod isolation;
+mod log;
+mod outcomes;
+mod replica;
+mod support;
