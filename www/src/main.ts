@@ -10,7 +10,9 @@ const wanted = userOfWindow();
 const account = wanted === null ? null : knownAccount(wanted);
 if (account === null) document.body.append(signInView(wanted, openChat));
 else openChat(account);
-keepPageOffline();
+keepPageOffline().catch(() => {
+  // No server now, or a private window that forbids it: the chat works, only opening it without a server may not.
+});
 
 function openChat(account: Account): void {
   claimWindow(account.user);
@@ -33,12 +35,11 @@ function openChat(account: Account): void {
 }
 
 /** The page, its script and the wasm module open without a server from the second visit on. */
-function keepPageOffline(): void {
+async function keepPageOffline(): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
-  navigator.serviceWorker.register("./service_worker.js").catch((error: unknown) => {
-    // Private windows may forbid it. The chat works; only opening it without a server does not.
-    reportError(error);
-  });
+  const registration = await navigator.serviceWorker.register("./service_worker.js");
+  // Registering again looks for a newer worker only some time later, if at all.
+  if (navigator.onLine) await registration.update();
 }
 
 function stored(key: string): boolean {
