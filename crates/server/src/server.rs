@@ -93,6 +93,7 @@ pub struct Server {
     address: SocketAddr,
     ending: watch::Sender<bool>,
     listener: JoinHandle<()>,
+    sockets: SocketRegistry,
     store: Store,
 }
 
@@ -116,13 +117,19 @@ impl Server {
         let files = options.files.clone();
         let app = Arc::new(app(options, store.clone(), watch_ending.clone()));
         let router = http::router(app.clone(), files);
-        let listener = tokio::spawn(accept(listener, router, app.sockets.clone(), watch_ending));
-        Ok(Self { address, ending, listener, store })
+        let sockets = app.sockets.clone();
+        let listener = tokio::spawn(accept(listener, router, sockets.clone(), watch_ending));
+        Ok(Self { address, ending, listener, sockets, store })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Follows the number of open sockets.
+    pub fn watch_sockets(&self) -> watch::Receiver<usize> {
+        self.sockets.watch()
     }
 
     /// Closes the sockets, finishes requests and waiting writes.

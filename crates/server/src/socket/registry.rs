@@ -51,7 +51,12 @@ impl SocketRegistry {
     /// Waits until no socket is open.
     pub(crate) async fn emptied(&self) {
         // The sender is a field, so the channel cannot be closed.
-        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.watch().wait_for(|count| *count == 0).await;
+    }
+
+    /// Follows the number of open sockets.
+    pub(crate) fn watch(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
     }
 
     /// Counts one more socket; `None` when the address has enough.

@@ -1,0 +1,166 @@
+//! The real program, killed in the middle of its work: what it acknowledged is there, once.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::http_client::Http;
+use crate::socket_client::PATIENCE;
+use crate::test_server::{push_of, todo};
+
+struct Program {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Program {
+    fn start(db: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_syncline"))
+            .args(["dev", "--addr", "127.0.0.1:0", "--db"])
+            .arg(db)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| line.unwrap().strip_prefix("listening on http://")?.parse().ok()).unwrap();
+        // Read on, or the program blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    async fn session(&self, user: &str) -> Http {
+        let mut http = Http::new(self.address, None);
+        let session = http.post("/api/auth/session", &json!({"user_id": user})).await.ok();
+        http.token = session["token"].as_str().map(str::to_owned);
+        http
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pushes until the server is gone; the transactions in order, and how many of them were acknowledged.
+async fn push_until_killed(http: Http, user: String, acknowledged: Arc<AtomicUsize>) -> (Vec<Value>, usize) {
+    let mut sent = Vec::new();
+    let mut done = 0;
+    loop {
+        let write = todo(&format!("{user}-{}", sent.len()), "x");
+        sent.push(write.clone());
+        let call = http.try_post("/api/sync/push", &push_of(Some(&user), None, &[write])).await;
+        let Some(answer) = call else { return (sent, done) };
+        assert_eq!(answer["results"][0]["status"], "applied", "{answer}");
+        done = sent.len();
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_write_survives_a_kill_exactly_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("killed.db");
+    for round in 0..3_usize {
+        let mut program = Program::start(&db);
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let mut writers = Vec::new();
+        for writer in 0..4 {
+            let user = format!("user{round}{writer}");
+            let http = program.session(&user).await;
+            writers.push((http.clone(), user.clone(), tokio::spawn(push_until_killed(http, user, acknowledged.clone()))));
+        }
+        let enough = async {
+            while acknowledged.load(Ordering::Relaxed) < 60 + 37 * round {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, enough).await.unwrap();
+        program.child.kill().unwrap();
+        program.child.wait().unwrap();
+
+        let again = Program::start(&db);
+        for (http, user, writer) in writers {
+            let (sent, done) = timeout(PATIENCE, writer).await.unwrap().unwrap();
+            let http = Http::new(again.address, http.token);
+            let mut replays = Vec::new();
+            for batch in sent.chunks(50) {
+                let answer = http.post("/api/sync/push", &push_of(Some(&user), None, batch)).await.ok();
+                replays.extend(answer["results"].as_array().unwrap().clone());
+            }
+            for (n, result) in replays.iter().enumerate() {
+                assert_eq!(result["status"], "applied", "{user}-{n}: {result}");
+                assert!(n >= done || result["replayed"] == true, "{user}-{n} was acknowledged and then forgotten");
+            }
+            let rows = http.post("/api/query/Todo", &json!({"id": {"$like": format!("{user}-")}})).await.ok();
+            assert_eq!(rows.as_array().unwrap().len(), sent.len());
+        }
+        check_log(&again).await;
+    }
+}
+
+/// The log has no gaps and every row entered it once.
+async fn check_log(program: &Program) {
+    let http = program.session("reader").await;
+    let (mut since, mut rows) = (0, std::collections::BTreeSet::new());
+    loop {
+        let page = http.get(&format!("/api/sync/pull?since={since}")).await.ok();
+        for change in page["changes"].as_array().unwrap() {
+            assert_eq!(change["seq"], since + 1);
+            since += 1;
+            assert!(rows.insert(change["row_id"].to_string()), "{change}");
+        }
+        if page["has_more"] == false {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_program_ends_in_order_and_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("one.db");
+    let mut program = Program::start(&db);
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_syncline")).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let taken = program.address.to_string();
+    let other = folder.path().join("other.db");
+    let (code, _, text) = run(&["dev", "--db", other.to_str().unwrap(), "--addr", &taken]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains(&format!("cannot listen on {taken}")), "{text}");
+    let (code, _, text) = run(&["dev", "--addr", "0.0.0.0:0", "--db", other.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("listens on this machine only"), "{text}");
+    let (code, _, text) = run(&["dev", "--db", "/nowhere/at/all.db", "--addr", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("cannot open the database /nowhere/at/all.db"), "{text}");
+    let manifest = folder.path().join("bad.toml");
+    std::fs::write(&manifest, "[entities.a.fields]\nx = \"colour\"\n").unwrap();
+    let (code, _, text) = run(&["serve", "--manifest", manifest.to_str().unwrap(), "--db", other.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("entities.a.fields.x") && text.contains("colour"), "{text}");
+    let (code, token, _) = run(&["token", "--db", db.to_str().unwrap(), "--user", "alice"]);
+    assert_eq!((code, token.trim().is_empty()), (Some(0), false));
+
+    let terminated = Command::new("kill").arg(program.child.id().to_string()).status().unwrap();
+    assert!(terminated.success());
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        match program.child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if std::time::Instant::now() < deadline => std::thread::yield_now(),
+            None => panic!("the program does not end on SIGTERM"),
+        }
+    };
+    assert!(status.success());
+}
