@@ -421,7 +421,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   #running(): RawEngine {
     if (this.#starting === undefined) throw notStarted();
-    if (this.#raw !== undefined) return this.#raw;
+    // The core would take the write, for whoever the session turns out to be.
+    if (this.#raw !== undefined && this.#status.identity !== null) return this.#raw;
     throw new SynclineError(
       "NOT_STARTED",
       "it is not known yet whose rows these are, so nothing can be written",

@@ -178,6 +178,7 @@ test("writing needs a running engine that knows whose rows it writes", async () 
   assert.throws(() => engine.insert("todo", { title: "one" }), code("NOT_STARTED"));
   await engine.start();
   assert.equal(engine.status.identity, null);
+  assert.throws(() => engine.insert("todo", { title: "whose?" }), code("NOT_STARTED"));
   world.engine.resolve({ user_id: "alice", tenant_id: null });
   void engine.insert("todo", { title: "one" });
   await settle();
