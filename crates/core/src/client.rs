@@ -4,118 +4,250 @@
 //! what to store, send and show. It knows no clock, socket or database: a driver feeds [`Input`]s and carries out
 //! [`Output`]s. Specified in `docs/protocol.md` and `docs/storage.md`.
 
+mod apply;
+mod backoff;
+mod base;
 mod client_error;
+mod compaction;
 mod config;
+mod connection;
 mod event;
 mod input;
+mod json_writer;
+mod mutate;
+mod mutation_queue;
+mod mutation_record;
+mod names;
+mod opening;
 mod output;
+mod overlay;
+mod pull;
+mod push;
+mod replica_record;
+mod rng;
+mod row_codec;
+mod row_index;
+mod section_writer;
+mod segment;
+mod staging;
 mod status;
+mod storage_flow;
+mod timer;
+mod view;
+mod view_log;
 
 pub use client_error::ClientError;
 pub use config::ClientConfig;
 pub use event::Event;
 pub use input::{Input, NewChange, StorageFailure, StoredReplica, StoredValue};
+pub use mutate::Accepted;
 pub use output::{Output, RequestId, StorageKind, StorageRequest};
 pub use status::{Connection, Status, StorageState};
 
-use syncline_protocol::{OpId, RowId, Timestamp};
+use std::collections::{BTreeSet, VecDeque};
+
+use syncline_protocol::{ErrorCode, ErrorDetail, Identity, Timestamp};
+
+use apply::HeldPages;
+use base::Generation;
+use connection::Link;
+use mutation_queue::MutationQueue;
+use names::{EntityIndex, Names};
+use overlay::Overlay;
+use push::PushFlow;
+use replica_record::ReplicaRecord;
+use rng::Rng;
+use storage_flow::StorageFlow;
+use timer::{Timer, Timers};
+use view_log::ViewLog;
 
 /// One replica of one identity.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
-}
-
-/// A write that was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// Recognises it for ever.
-    pub op_id: OpId,
-    /// The row of each change, in order.
-    pub row_ids: Vec<RowId>,
+    rng: Rng,
+    now: Timestamp,
+    timers: Timers,
+    outputs: VecDeque<Output>,
+    next_request: u64,
+    identity: Option<Identity>,
+    link: Link,
+    storage: StorageFlow,
+    push: PushFlow,
+    names: Names,
+    record: ReplicaRecord,
+    /// The rows that are shown.
+    base: Generation,
+    /// The rows of a snapshot under way.
+    staging: Option<Generation>,
+    held: HeldPages,
+    queue: MutationQueue,
+    overlay: Overlay,
+    log: ViewLog,
+    /// Entities whose view changed since the application was told.
+    changed: BTreeSet<EntityIndex>,
+    last_error: Option<ErrorDetail>,
+    told_status: Option<Status>,
 }
 
 impl Client {
     /// Makes a client that waits for [`Input::Start`].
-    pub const fn new(config: ClientConfig) -> Self {
-        Self { config }
+    pub fn new(config: ClientConfig) -> Self {
+        let mut rng = Rng::new(config.client_seed);
+        let record = ReplicaRecord::new(rng.client_id());
+        Self {
+            link: Link::new(config.reconnect_ms_base, config.start_paused),
+            push: PushFlow::new(config.reconnect_ms_base),
+            config,
+            rng,
+            now: Timestamp::default(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            next_request: 1,
+            identity: None,
+            storage: StorageFlow::default(),
+            names: Names::default(),
+            record,
+            base: Generation::new(0),
+            staging: None,
+            held: HeldPages::default(),
+            queue: MutationQueue::default(),
+            overlay: Overlay::default(),
+            log: ViewLog::new(),
+            changed: BTreeSet::new(),
+            last_error: None,
+            told_status: None,
+        }
     }
 
     /// Takes one input. Drain [`Client::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) {
-        let _ = (now, input);
+        self.set_now(now);
+        if self.link.is_over() {
+            // Stopped, or the token is another identity's. Writes handed to the database on the way out still become durable.
+            if let Input::Stored { request, result } = input {
+                self.stored(request, result);
+            }
+            return;
+        }
+        match input {
+            Input::Start { identity } => self.start(identity),
+            Input::Opened(stored) => self.opened(*stored),
+            Input::OpenFailed(failure) => self.open_failed(&failure),
+            Input::IdentityResolved(identity) => self.identity_resolved(identity),
+            Input::IdentityUnavailable { status, code, retry_after_ms } => {
+                self.identity_unavailable(status, code.as_deref(), retry_after_ms);
+            }
+            Input::Stored { request, result } => self.stored(request, result),
+            Input::SocketOpened => self.socket_opened(),
+            Input::SocketClosed { code, reason } => self.socket_closed(code, &reason),
+            Input::Received(text) => self.received(&text),
+            Input::PullAnswered { request, status, body, retry_after_ms } => {
+                self.pull_answered(request, status, &body, retry_after_ms);
+            }
+            Input::PullFailed { request } => self.pull_failed(request),
+            Input::TokenChanged => self.token_changed(),
+            Input::TokenUnavailable => self.token_unavailable(),
+            Input::Pause => self.pause(),
+            Input::Resume => self.resume(),
+            Input::Wake => self.wake(),
+            Input::Tick => {}
+            Input::Stop => self.stop(),
+        }
+        self.fire_timers();
     }
 
     /// Gives the next effect to carry out; the last one is always [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
-        Output::Idle { wake_at: None }
+        if self.outputs.is_empty() {
+            self.settle();
+        }
+        self.outputs.pop_front().unwrap_or_else(|| Output::Idle { wake_at: self.timers.next() })
     }
 
-    /// Builds, checks and queues one transaction. It is in the view when this returns. Drain the outputs afterwards.
-    ///
-    /// # Errors
-    /// When a change is malformed, does not fit the view, or the queue is full. Nothing happened then.
-    pub fn mutate(&mut self, now: Timestamp, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
-        let _ = (now, changes, &self.config);
-        Err(ClientError::NotStarted)
+    /// What follows from all inputs since the last drain together: grouped requests and one notice of what changed.
+    fn settle(&mut self) {
+        if !self.link.is_over() {
+            self.pump_storage();
+            self.pump_pull();
+            self.pump_push();
+        }
+        if !self.changed.is_empty() {
+            let mut entities: Vec<String> =
+                std::mem::take(&mut self.changed).into_iter().map(|entity| self.names.name(entity).to_owned()).collect();
+            entities.sort_unstable();
+            self.notify(Event::Changed { entities });
+        }
+        self.tell_status();
     }
 
-    /// Queues a failed write again, as a new one at the end of the queue; gives its op_id.
-    ///
-    /// # Errors
-    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
-    pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
-        let _ = now;
-        Err(ClientError::UnknownMutation(op_id.to_string()))
+    fn tell_status(&mut self) {
+        let mut status = self.status();
+        let same = self.told_status.as_mut().is_some_and(|told| {
+            // The time of the last message alone is no news.
+            told.last_heard_at = status.last_heard_at;
+            *told == status
+        });
+        if !same {
+            self.told_status = Some(status.clone());
+            self.notify(Event::StatusChanged { status: Box::new(std::mem::replace(&mut status, Status::initial())) });
+        }
     }
 
-    /// Discards a write that failed or was not sent yet.
-    ///
-    /// # Errors
-    /// When no write has this op_id, or it is on its way.
-    pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
-        let _ = now;
-        Err(ClientError::UnknownMutation(op_id.to_string()))
+    fn set_now(&mut self, now: Timestamp) {
+        if now < self.now {
+            self.timers.move_back(self.now.0 - now.0);
+        }
+        self.now = now;
     }
 
-    /// One row of the view as JSON, with its `id`.
-    pub fn row_json(&self, entity: &str, id: &str) -> Option<String> {
-        let _ = (entity, id);
-        None
+    fn fire_timers(&mut self) {
+        while let Some(timer) = self.timers.take_due(self.now) {
+            match timer {
+                Timer::Retry => self.advance(),
+                Timer::Handshake => self.handshake_timed_out(),
+                Timer::Heartbeat => self.send_heartbeat(),
+                Timer::Silence | Timer::Outcomes => self.lose_socket("the server is silent"),
+                Timer::Pull => self.lose_socket("a pull was not answered"),
+                Timer::Stable => self.link.connection_is_stable(),
+                // The batch is made when the outputs are drained.
+                Timer::PushWindow | Timer::PushRetry => {}
+            }
+        }
     }
 
-    /// Changes when the row changes; 0 when the view does not have it.
-    pub fn row_version(&self, entity: &str, id: &str) -> u64 {
-        let _ = (entity, id);
-        0
+    fn notify(&mut self, event: Event) {
+        self.outputs.push_back(Output::Notify(event));
     }
 
-    /// What changed in the view of an entity since a former call said `at`:
-    /// `{"at":N,"full":bool,"rows":[row, … by id],"removed":[id, …]}`. `since` 0 gives everything.
-    pub fn delta_json(&mut self, entity: &str, since: u64) -> String {
-        let _ = (entity, since);
-        r#"{"at":0,"full":true,"rows":[],"removed":[]}"#.to_owned()
+    /// Tells the application about something that is wrong; once while it lasts.
+    fn problem(&mut self, code: ErrorCode, message: impl Into<String>) {
+        let detail = ErrorDetail::new(code, message);
+        if self.last_error.as_ref() != Some(&detail) {
+            self.notify(Event::Problem { code, message: detail.message.clone() });
+        }
+        self.last_error = Some(detail);
     }
 
-    /// The queue in order: `[{op_id, status, changes, error, waiting_on, issued_at}]`.
-    pub fn mutations_json(&self) -> String {
-        "[]".to_owned()
+    const fn request_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
     }
 
     /// Where the replica stands.
     pub fn status(&self) -> Status {
         Status {
-            connection: Connection::Idle,
-            identity: None,
-            synced: false,
-            syncing: false,
-            last_heard_at: None,
-            pending: 0,
-            failed: 0,
-            storage: StorageState::Opening,
-            seq: 0,
-            server_head: None,
-            last_error: None,
+            connection: self.link.public_state(self.timers.at(Timer::Retry)),
+            identity: self.identity.clone(),
+            synced: self.storage.is_open() && self.record.shown.token.is_some(),
+            syncing: self.link.is_syncing(),
+            last_heard_at: self.link.last_heard_at,
+            pending: self.queue.open(),
+            failed: self.queue.failed(),
+            storage: self.storage.public_state(),
+            seq: self.record.shown.seq,
+            server_head: self.link.server_head,
+            last_error: self.last_error.clone(),
         }
     }
 }

@@ -74,3 +74,22 @@ pub enum StorageState {
         reason: String,
     },
 }
+
+impl Status {
+    /// The status of a client that was not started.
+    pub(crate) const fn initial() -> Self {
+        Self {
+            connection: Connection::Idle,
+            identity: None,
+            synced: false,
+            syncing: false,
+            last_heard_at: None,
+            pending: 0,
+            failed: 0,
+            storage: StorageState::Opening,
+            seq: 0,
+            server_head: None,
+            last_error: None,
+        }
+    }
+}

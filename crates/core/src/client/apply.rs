@@ -1,0 +1,256 @@
+//! Takes pages and frames into the base: whole, in order, or not at all.
+
+use std::collections::BTreeMap;
+
+use syncline_protocol::{Change, ChangeKind, ErrorCode, Page};
+
+use super::Client;
+use super::base::{BaseChange, Generation};
+use super::connection::Phase;
+use super::mutation_record::MutationState;
+use super::names::Names;
+use super::replica_record::Position;
+use super::section_writer::SectionWriter;
+use super::segment::{SegmentKind, read_segment, write_segment};
+
+/// Pages that fit together only once a later one has come, in bytes; above this everything is pulled again.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Pages that wait for the seq at which everything fits together.
+#[derive(Debug, Default)]
+pub(crate) struct HeldPages {
+    pages: Vec<Page>,
+    consistent_at: u64,
+    bytes: usize,
+}
+
+impl HeldPages {
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Why a page is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageFault {
+    /// It begins after the place the replica stands at.
+    Gap,
+    /// Its checksum is not that of its changes.
+    Checksum,
+    /// A change of a kind this version does not know.
+    UnknownKind,
+    /// Anything else that the documentation rules out.
+    Shape,
+}
+
+impl Client {
+    pub(super) fn frame_received(&mut self, page: Page) {
+        // While a pull is under way the frames would leave a gap; `resume` brings them again.
+        if self.link.phase == Phase::Live && self.take_page(page) {
+            self.tell_synced();
+        }
+    }
+
+    /// The token to continue from, and the seq the stream stands at.
+    fn stream_place(&self) -> (Option<&str>, u64) {
+        match self.held.pages.last() {
+            Some(page) if self.record.staging.is_none() => (Some(&page.cursor.token), page.to),
+            Some(_) | None => {
+                let position = self.record.stream();
+                (position.token.as_deref(), position.seq)
+            }
+        }
+    }
+
+    pub(super) fn stream_token(&self) -> Option<&str> {
+        self.stream_place().0
+    }
+
+    /// Takes a page, or decides what to do about one that does not fit; says whether it was taken.
+    pub(super) fn take_page(&mut self, page: Page) -> bool {
+        let (code, message) = match self.check_page(&page) {
+            Ok(()) => {
+                self.link.server_head = self.link.server_head.max(Some(page.to));
+                if self.accept_page(page) {
+                    return true;
+                }
+                (ErrorCode::InvalidFrame, "a page's rows are not of the documented shape")
+            }
+            Err(PageFault::UnknownKind) => {
+                self.become_incompatible(ErrorCode::UnknownKind, "the server sent a kind of change this version does not know");
+                return false;
+            }
+            Err(PageFault::Gap) => (ErrorCode::InvalidFrame, "a frame was missed"),
+            Err(PageFault::Checksum) => (ErrorCode::ChecksumMismatch, "a page does not match its checksum"),
+            Err(PageFault::Shape) => (ErrorCode::InvalidFrame, "a page is not of the documented shape"),
+        };
+        self.problem(code, message);
+        self.lose_socket(message);
+        false
+    }
+
+    fn check_page(&self, page: &Page) -> Result<(), PageFault> {
+        if !page.checksum_matches() {
+            return Err(PageFault::Checksum);
+        }
+        for change in &page.changes {
+            let full = match &change.kind {
+                ChangeKind::Insert | ChangeKind::Update | ChangeKind::Enter => true,
+                ChangeKind::Delete | ChangeKind::Leave => false,
+                ChangeKind::Increment | ChangeKind::Append | ChangeKind::Unknown(_) => return Err(PageFault::UnknownKind),
+            };
+            if full != change.data.is_some() {
+                return Err(PageFault::Shape);
+            }
+        }
+        if page.to < page.from || page.cursor.last_seq != page.to {
+            return Err(PageFault::Shape);
+        }
+        match page.snapshot {
+            Some(mark) if mark.start => Ok(()),
+            Some(_) if self.record.staging.is_none() => Err(PageFault::Shape),
+            Some(_) => Ok(()),
+            None if page.from > self.stream_place().1 => Err(PageFault::Gap),
+            None => Ok(()),
+        }
+    }
+
+    fn accept_page(&mut self, page: Page) -> bool {
+        if page.snapshot.is_some() || self.record.staging.is_some() {
+            return self.stage_page(&page);
+        }
+        if page.to < self.record.shown.seq || page.to < self.stream_place().1 {
+            return true;
+        }
+        self.held.consistent_at = self.held.consistent_at.max(page.consistent_at.unwrap_or(0));
+        let complete = page.to >= self.held.consistent_at;
+        if complete && self.held.pages.is_empty() {
+            return self.show_pages(&[page]);
+        }
+        let size = |change: &Change| change.data.as_ref().map_or(0, |data| data.get().len()) + 128;
+        self.held.bytes += page.changes.iter().map(size).sum::<usize>();
+        self.held.pages.push(page);
+        if !complete {
+            if self.held.bytes > HELD_BYTES_MAX {
+                self.restart_snapshot();
+            }
+            return true;
+        }
+        let held = std::mem::take(&mut self.held);
+        self.show_pages(&held.pages)
+    }
+
+    /// Makes pages visible in one step.
+    fn show_pages(&mut self, pages: &[Page]) -> bool {
+        let mut position = self.record.shown.clone();
+        let mut put = Vec::new();
+        let mut changes = Vec::new();
+        let version = self.log.advance();
+        for page in pages {
+            let Some(record) = add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes)) else {
+                // What was added before stays in memory alone; the next pull brings all of it again.
+                return false;
+            };
+            put.extend(record);
+        }
+        self.record.shown = position;
+        let dirty = self.base_changed(changes);
+        for page in pages {
+            self.confirm_own(page);
+        }
+        let removed = self.leave_passed();
+        self.refresh_rows(dirty);
+        self.queue_commit(put, removed, None);
+        true
+    }
+
+    /// Notes which rows of the view changed with the base; gives those that open writes touch.
+    pub(super) fn base_changed(&mut self, changes: Vec<BaseChange>) -> Vec<(super::EntityIndex, String)> {
+        let mut dirty = Vec::new();
+        for change in changes {
+            if self.overlay.row(change.entity, &change.id).is_some() {
+                dirty.push((change.entity, change.id));
+            } else if !change.same {
+                self.changed.insert(change.entity);
+                self.log.record(change.entity, &change.id);
+            }
+        }
+        dirty
+    }
+
+    /// The stream itself proves that a write was applied, even when its outcome got lost.
+    pub(super) fn confirm_own(&mut self, page: &Page) {
+        for transaction in &page.transactions {
+            if transaction.client_id.as_ref() != Some(&self.record.client_id) {
+                continue;
+            }
+            let Some(place) = self.queue.find(&transaction.op_id) else { continue };
+            if self.queue.get(place).is_some_and(|mutation| mutation.state == MutationState::Sent) {
+                self.confirm_mutation(place, transaction.last_seq);
+            }
+        }
+    }
+}
+
+/// Adds one page to a generation as one record and moves the position behind it. Gives the record, if there were changes;
+/// `None` when a row is not of the documented shape, and then nothing was added.
+pub(crate) fn add_page(
+    generation: &mut Generation,
+    names: &mut Names,
+    position: &mut Position,
+    page: &Page,
+    version: u64,
+    report: Option<&mut Vec<BaseChange>>,
+) -> Option<Option<(u64, Vec<u8>)>> {
+    let sections = encode_changes(generation, names, position.seq, page)?;
+    let record = if sections.is_empty() {
+        None
+    } else {
+        let bytes = write_segment(SegmentKind::Commit, position.seq, page.to, sections);
+        let head = read_segment(&bytes).ok()?;
+        let key = position.take_key();
+        generation.add_segment(names, key, bytes.clone(), head, version, report);
+        Some((key, bytes))
+    };
+    position.seq = page.to;
+    position.token = Some(page.cursor.token.clone());
+    Some(record)
+}
+
+/// Picks the last word about each row of the page and encodes it.
+fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, page: &Page) -> Option<Vec<SectionWriter>> {
+    let mut last: BTreeMap<(&str, &str), &Change> = BTreeMap::new();
+    for change in &page.changes {
+        let moves = matches!(change.kind, ChangeKind::Enter | ChangeKind::Leave);
+        if !moves && change.seq <= seen_seq {
+            continue;
+        }
+        let row = (change.entity.as_str(), change.row_id.as_str());
+        let held_seq = match last.get(&row) {
+            Some(earlier) => earlier.data.as_ref().map(|_| earlier.seq),
+            None => names.find(row.0).and_then(|entity| generation.row(entity, row.1)).map(|(held, _)| held.seq),
+        };
+        if held_seq.is_none_or(|held| change.seq >= held) {
+            last.insert(row, change);
+        }
+    }
+    let mut sections: Vec<SectionWriter> = Vec::new();
+    for ((entity, id), change) in last {
+        if sections.last().is_none_or(|section| section.entity != entity) {
+            sections.push(SectionWriter::new(entity));
+        }
+        let section = sections.last_mut()?;
+        match &change.data {
+            Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref()).ok()?,
+            // A deletion matters only where an earlier record holds the row.
+            None => {
+                let index = names.intern(entity);
+                if generation.contains(index, id.as_bytes()) {
+                    section.add_tombstone(id, change.seq);
+                }
+            }
+        }
+    }
+    sections.retain(|section| !section.is_empty());
+    Some(sections)
+}

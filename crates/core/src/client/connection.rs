@@ -1,0 +1,493 @@
+//! The line to the server: when to connect, what to do when it breaks, whom to believe.
+
+use syncline_protocol::{
+    ClientMessage, CloseCode, ErrorCode, ErrorDetail, Hello, Identity, PROTOCOL_VERSION, ResumeMode, ServerMessage, Timestamp,
+    Welcome, limits,
+};
+
+use super::backoff::Backoff;
+use super::mutation_record::MutationState;
+use super::timer::Timer;
+use super::{Client, Connection, Event, Output, RequestId};
+
+/// How long a handshake may take, in milliseconds: opening the socket, `welcome`, or resolving the identity.
+const HANDSHAKE_MS_MAX: u64 = 15_000;
+/// An open socket that was silent this long is not trusted when the page wakes up, in milliseconds.
+const WAKE_SILENCE_MS_MAX: u64 = 25_000;
+
+/// What the client is doing about the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not started.
+    Idle,
+    /// Asking whose token it is.
+    Resolving,
+    /// Waiting for the database.
+    Opening,
+    /// Waiting for the socket.
+    Connecting,
+    /// Waiting for `welcome`.
+    Greeting,
+    /// Fetching over HTTP what was missed; the socket is open.
+    Pulling(Option<RequestId>),
+    /// Frames arrive.
+    Live,
+    /// Until the retry timer fires.
+    Waiting,
+    /// The application said so.
+    Paused,
+    /// Another tab writes this replica; waits for the application to resume.
+    Fenced,
+    /// Until another token comes.
+    Unauthorized,
+    /// Until the application resumes: the server speaks what this version does not know.
+    Incompatible,
+    /// The token is another identity's. For good.
+    Flipped,
+    /// For good.
+    Stopped,
+}
+
+/// State of the line.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) phase: Phase,
+    paused: bool,
+    backoff: Backoff,
+    /// What the server asked to wait, in milliseconds.
+    retry_after_ms: u64,
+    heartbeat_ms: u64,
+    pub(crate) last_heard_at: Option<Timestamp>,
+    pub(crate) server_head: Option<u64>,
+    /// Whether `Synced` was said on this connection.
+    pub(crate) told_synced: bool,
+    /// Whether the application was asked for another token since it gave the last one.
+    asked_for_token: bool,
+}
+
+impl Link {
+    pub(crate) const fn new(reconnect_ms_base: u64, paused: bool) -> Self {
+        Self {
+            phase: Phase::Idle,
+            paused,
+            backoff: Backoff::new(reconnect_ms_base),
+            retry_after_ms: 0,
+            heartbeat_ms: limits::HEARTBEAT_MS,
+            last_heard_at: None,
+            server_head: None,
+            told_synced: false,
+            asked_for_token: false,
+        }
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Flipped | Phase::Stopped)
+    }
+
+    /// Whether pushes may go out.
+    pub(crate) const fn is_greeted(&self) -> bool {
+        matches!(self.phase, Phase::Pulling(_) | Phase::Live)
+    }
+
+    const fn has_socket(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Greeting | Phase::Pulling(_) | Phase::Live)
+    }
+
+    pub(crate) const fn is_syncing(&self) -> bool {
+        matches!(self.phase, Phase::Pulling(_))
+    }
+
+    pub(crate) const fn connection_is_stable(&mut self) {
+        self.backoff.reset();
+    }
+
+    pub(crate) fn public_state(&self, retry_at: Option<Timestamp>) -> Connection {
+        match self.phase {
+            Phase::Idle => Connection::Idle,
+            Phase::Resolving | Phase::Opening | Phase::Connecting | Phase::Greeting | Phase::Pulling(_) => Connection::Connecting,
+            Phase::Live => Connection::Live,
+            Phase::Waiting => Connection::Waiting { retry_at: retry_at.unwrap_or_default() },
+            Phase::Paused | Phase::Fenced => Connection::Paused,
+            Phase::Unauthorized => Connection::Unauthorized,
+            Phase::Incompatible => Connection::Incompatible,
+            Phase::Flipped | Phase::Stopped => Connection::Stopped,
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn start(&mut self, identity: Option<Identity>) {
+        if self.link.phase != Phase::Idle {
+            return;
+        }
+        match identity {
+            Some(identity) => self.identity_known(identity),
+            None => self.advance(),
+        }
+    }
+
+    /// Does what comes next on the way to a live connection.
+    pub(super) fn advance(&mut self) {
+        self.timers.clear(Timer::Retry);
+        if self.link.paused {
+            // The database is read all the same: only the network is off.
+            self.link.phase = Phase::Paused;
+        } else if self.identity.is_none() {
+            self.link.phase = Phase::Resolving;
+            self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
+            self.outputs.push_back(Output::ResolveIdentity);
+        } else if !self.storage.is_open() {
+            self.link.phase = Phase::Opening;
+        } else {
+            self.link.phase = Phase::Connecting;
+            self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
+            self.outputs.push_back(Output::OpenSocket);
+        }
+    }
+
+    fn identity_known(&mut self, identity: Identity) {
+        self.identity = Some(identity.clone());
+        self.outputs.push_back(Output::OpenStorage { identity });
+        self.advance();
+    }
+
+    pub(super) fn identity_resolved(&mut self, identity: Identity) {
+        if self.identity.is_none() {
+            self.timers.clear(Timer::Handshake);
+            self.last_error = None;
+            self.identity_known(identity);
+        }
+    }
+
+    pub(super) fn identity_unavailable(&mut self, status: Option<u16>, code: Option<&str>, retry_after_ms: Option<u64>) {
+        if self.link.phase != Phase::Resolving {
+            return;
+        }
+        self.http_failed(status, code, retry_after_ms, "the session");
+    }
+
+    /// An HTTP call did not give what it should: decides by its status what to do about it.
+    pub(super) fn http_failed(&mut self, status: Option<u16>, code: Option<&str>, retry_after_ms: Option<u64>, what: &str) {
+        let known = code.and_then(ErrorCode::from_code);
+        self.link.retry_after_ms = retry_after_ms.unwrap_or(0);
+        match (status, known) {
+            (Some(401), _) => self.need_token(code.unwrap_or(ErrorCode::Unauthenticated.code())),
+            (Some(409), Some(ErrorCode::IdentityChanged)) => self.identity_flipped(),
+            (Some(_), Some(ErrorCode::ProtocolMismatch)) => {
+                self.become_incompatible(ErrorCode::ProtocolMismatch, "the server speaks another version of the protocol");
+            }
+            (None, _) => self.wait(ErrorDetail::new(ErrorCode::NetworkUnavailable, "the server could not be reached")),
+            (Some(_), Some(code)) => {
+                self.wait(ErrorDetail::new(code, [what, " could not be read: ", code.code()].concat()));
+            }
+            (Some(_), None) => {
+                self.problem(ErrorCode::UnexpectedResponse, [what, ": something that is no Syncline server answered"].concat());
+                let detail = self.last_error.clone();
+                self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::UnexpectedResponse, "")));
+            }
+        }
+    }
+
+    pub(super) fn socket_opened(&mut self) {
+        let (Phase::Connecting, Some(identity)) = (self.link.phase, self.identity.clone()) else { return };
+        self.link.phase = Phase::Greeting;
+        self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
+        // A snapshot under way has no place in the log yet; the server then says `resync`, and the pull goes on where it was.
+        let cursor = if self.record.staging.is_some() { None } else { self.record.shown.token.clone() };
+        self.send(&ClientMessage::Hello(Hello {
+            protocol: PROTOCOL_VERSION,
+            client_id: self.record.client_id.clone(),
+            identity,
+            cursor,
+            schema: self.config.schema,
+            scopes: None,
+            fence: self.storage.fence,
+        }));
+    }
+
+    pub(super) fn send(&mut self, message: &ClientMessage) {
+        self.timers.set(Timer::Heartbeat, self.now.plus_ms(self.link.heartbeat_ms));
+        self.outputs.push_back(Output::Send(message.encode()));
+    }
+
+    pub(super) fn send_heartbeat(&mut self) {
+        if self.link.is_greeted() {
+            self.send(&ClientMessage::Heartbeat);
+        }
+    }
+
+    pub(super) fn received(&mut self, text: &str) {
+        if !matches!(self.link.phase, Phase::Greeting | Phase::Pulling(_) | Phase::Live) {
+            return;
+        }
+        let message = match ServerMessage::parse(text) {
+            Ok(message) => message,
+            Err(error) => {
+                self.problem(ErrorCode::InvalidFrame, error.to_string());
+                return self.lose_socket("the server sent what is no message");
+            }
+        };
+        self.heard();
+        match message {
+            ServerMessage::Welcome(welcome) => self.welcomed(welcome),
+            ServerMessage::Frame(page) => self.frame_received(page),
+            ServerMessage::Outcomes(answer) => self.outcomes_received(answer),
+            ServerMessage::Heartbeat => {}
+            ServerMessage::Resync { .. } => self.resync_demanded(),
+            ServerMessage::Error { error, .. } => {
+                self.link.retry_after_ms = error.retry_after_secs.unwrap_or(0).saturating_mul(1_000);
+                self.notify(Event::Problem {
+                    code: ErrorCode::from_code(&error.code).unwrap_or(ErrorCode::Internal),
+                    message: error.message.clone(),
+                });
+                self.last_error = Some(error);
+            }
+        }
+    }
+
+    fn heard(&mut self) {
+        self.link.last_heard_at = Some(self.now);
+        self.timers.set(Timer::Silence, self.now.plus_ms(limits::SILENCE_MS_MAX));
+        self.push_heard();
+    }
+
+    fn welcomed(&mut self, welcome: Welcome) {
+        if self.link.phase != Phase::Greeting {
+            return;
+        }
+        if welcome.protocol != PROTOCOL_VERSION {
+            return self.become_incompatible(ErrorCode::ProtocolMismatch, "the server speaks another version of the protocol");
+        }
+        if Some(&welcome.identity) != self.identity.as_ref() {
+            return self.identity_flipped();
+        }
+        self.timers.clear(Timer::Handshake);
+        self.timers.set(Timer::Stable, self.now.plus_ms(limits::STABLE_MS));
+        self.link.heartbeat_ms = welcome.heartbeat_ms.clamp(1_000, limits::HEARTBEAT_MS);
+        self.timers.set(Timer::Heartbeat, self.now.plus_ms(self.link.heartbeat_ms));
+        self.link.server_head = Some(welcome.head);
+        self.link.retry_after_ms = 0;
+        self.link.told_synced = false;
+        self.link.asked_for_token = false;
+        self.last_error = None;
+        self.record.epoch = Some(welcome.epoch);
+        self.fail_forgotten(welcome.outcome_floor);
+        self.push_greeted();
+        match welcome.resume {
+            ResumeMode::Resync => self.resync_demanded(),
+            // Without a cursor there is nothing the frames could follow.
+            ResumeMode::Stream if self.record.staging.is_none() && self.record.shown.token.is_some() => self.become_live(),
+            ResumeMode::Stream | ResumeMode::Pull => self.link.phase = Phase::Pulling(None),
+        }
+    }
+
+    /// Writes sent so long ago that the server may have forgotten their outcome are never sent again blindly.
+    fn fail_forgotten(&mut self, floor: Timestamp) {
+        let forgotten: Vec<_> = self
+            .queue
+            .iter()
+            .filter(|(_, mutation)| mutation.state == MutationState::Sent)
+            .filter(|(_, mutation)| mutation.first_sent_at.unwrap_or(mutation.intent.issued_at) < floor)
+            .map(|(place, _)| place)
+            .collect();
+        for place in forgotten {
+            let message = "it was sent so long ago that the server no longer knows what became of it";
+            self.fail_mutation(place, ErrorDetail::new(ErrorCode::OutcomeUnknown, message));
+        }
+    }
+
+    pub(super) fn become_live(&mut self) {
+        self.link.phase = Phase::Live;
+        self.tell_synced();
+    }
+
+    /// Says once per connection that the replica reached what the server had when it greeted.
+    pub(super) fn tell_synced(&mut self) {
+        let seq = self.record.shown.seq;
+        let reached = self.record.staging.is_none() && self.link.server_head.is_some_and(|head| seq >= head);
+        if self.link.phase == Phase::Live && reached && !self.link.told_synced {
+            self.link.told_synced = true;
+            self.notify(Event::Synced { seq });
+        }
+    }
+
+    pub(super) fn socket_closed(&mut self, code: u16, reason: &str) {
+        if !self.link.has_socket() {
+            return;
+        }
+        let named = ErrorCode::from_code(reason);
+        match CloseCode::from_number(code) {
+            Some(CloseCode::Unauthenticated) => self.need_token(named.unwrap_or(ErrorCode::Unauthenticated).code()),
+            Some(CloseCode::IdentityChanged) => self.identity_flipped(),
+            Some(CloseCode::InvalidMessage) => self.become_incompatible(
+                named.unwrap_or(ErrorCode::InvalidFrame),
+                "the server did not understand a message of this version",
+            ),
+            Some(CloseCode::ProtocolMismatch) => {
+                self.become_incompatible(ErrorCode::ProtocolMismatch, "the server speaks another version of the protocol");
+            }
+            Some(CloseCode::TooLarge) => {
+                self.push_too_large();
+                self.problem(ErrorCode::PayloadTooLarge, "the server refused a message as too large");
+                self.wait(ErrorDetail::new(ErrorCode::PayloadTooLarge, "the server refused a message as too large"));
+            }
+            Some(CloseCode::Fenced) => self.become_fenced(),
+            Some(CloseCode::RateLimited) => {
+                self.wait(ErrorDetail::new(named.unwrap_or(ErrorCode::RateLimited), "the server asks to wait"));
+            }
+            Some(CloseCode::HelloTimeout | CloseCode::SlowConsumer | CloseCode::Restarting) | None => {
+                let detail = self.last_error.take();
+                self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::NetworkUnavailable, "the connection broke")));
+            }
+        }
+    }
+
+    pub(super) fn handshake_timed_out(&mut self) {
+        self.lose_socket("the server did not answer");
+    }
+
+    /// Gives an open socket up and tries again later.
+    pub(super) fn lose_socket(&mut self, why: &'static str) {
+        let detail = self.last_error.take();
+        self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::NetworkUnavailable, why)));
+    }
+
+    fn wait(&mut self, error: ErrorDetail) {
+        self.leave_network();
+        let delay = self.link.backoff.next_ms(&mut self.rng);
+        let asked = std::mem::take(&mut self.link.retry_after_ms).min(limits::RETRY_AFTER_MS_MAX);
+        self.link.phase = Phase::Waiting;
+        self.timers.set(Timer::Retry, self.now.plus_ms(delay.max(asked)));
+        self.last_error = Some(error);
+    }
+
+    /// Forgets the socket, the pull and the push on their way. Nothing that was written is touched.
+    fn leave_network(&mut self) {
+        if self.link.has_socket() {
+            self.outputs.push_back(Output::CloseSocket { code: 1000 });
+        }
+        for timer in [
+            Timer::Retry,
+            Timer::Handshake,
+            Timer::Heartbeat,
+            Timer::Silence,
+            Timer::Outcomes,
+            Timer::Pull,
+            Timer::Stable,
+            Timer::PushRetry,
+        ] {
+            self.timers.clear(timer);
+        }
+        self.push_lost();
+    }
+
+    fn need_token(&mut self, code: &str) {
+        self.leave_network();
+        self.link.phase = Phase::Unauthorized;
+        self.last_error = Some(ErrorDetail::new(
+            ErrorCode::from_code(code).unwrap_or(ErrorCode::Unauthenticated),
+            "the server does not accept the token",
+        ));
+        if !self.link.asked_for_token {
+            self.link.asked_for_token = true;
+            self.notify(Event::TokenNeeded { code: code.to_owned() });
+        }
+    }
+
+    pub(super) fn identity_flipped(&mut self) {
+        self.leave_network();
+        self.lose_unstored(ErrorCode::IdentityChanged, "the session became another user's before the write was on disk");
+        self.link.phase = Phase::Flipped;
+        self.timers.clear_all();
+        self.notify(Event::IdentityFlipped);
+    }
+
+    pub(super) fn become_incompatible(&mut self, code: ErrorCode, message: &str) {
+        self.problem(code, message);
+        self.leave_network();
+        self.link.phase = Phase::Incompatible;
+    }
+
+    pub(super) fn become_fenced(&mut self) {
+        self.leave_network();
+        self.link.phase = Phase::Fenced;
+        self.last_error = Some(ErrorDetail::new(ErrorCode::StorageUnavailable, "another tab or window took this replica over"));
+    }
+
+    pub(super) fn token_changed(&mut self) {
+        match self.link.phase {
+            Phase::Idle | Phase::Opening | Phase::Flipped | Phase::Stopped => {}
+            Phase::Resolving
+            | Phase::Connecting
+            | Phase::Greeting
+            | Phase::Pulling(_)
+            | Phase::Live
+            | Phase::Waiting
+            | Phase::Paused
+            | Phase::Fenced
+            | Phase::Unauthorized
+            | Phase::Incompatible => {
+                self.leave_network();
+                self.advance();
+            }
+        }
+    }
+
+    pub(super) fn token_unavailable(&mut self) {
+        if self.link.phase == Phase::Unauthorized {
+            self.link.asked_for_token = true;
+        }
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.link.paused = true;
+        if self.link.phase != Phase::Idle {
+            self.leave_network();
+            self.link.phase = Phase::Paused;
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.link.paused = false;
+        if matches!(self.link.phase, Phase::Paused | Phase::Fenced | Phase::Incompatible) {
+            self.advance();
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        let trusted = self.link.last_heard_at.is_some_and(|heard| heard.plus_ms(WAKE_SILENCE_MS_MAX) >= self.now);
+        match self.link.phase {
+            // What the server asked to wait is waited.
+            Phase::Waiting if self.last_error.as_ref().is_none_or(|error| error.code != ErrorCode::RateLimited.code()) => {
+                self.advance();
+            }
+            Phase::Pulling(_) | Phase::Live if !trusted => {
+                self.leave_network();
+                self.advance();
+            }
+            Phase::Pulling(_) | Phase::Live => self.send_heartbeat(),
+            Phase::Idle
+            | Phase::Resolving
+            | Phase::Opening
+            | Phase::Connecting
+            | Phase::Greeting
+            | Phase::Waiting
+            | Phase::Paused
+            | Phase::Fenced
+            | Phase::Unauthorized
+            | Phase::Incompatible
+            | Phase::Flipped
+            | Phase::Stopped => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.pump_storage();
+        self.leave_network();
+        if !self.storage.is_open() {
+            self.lose_unstored(ErrorCode::NotStarted, "the engine was stopped before its database was open");
+        }
+        self.link.phase = Phase::Stopped;
+        self.timers.clear_all();
+    }
+}

@@ -1,0 +1,203 @@
+//! Taking writes of the application: checked against the view, frozen, queued, visible at once.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use syncline_protocol::{
+    Base, ChangeKind, EntityName, IdError, Intent, IntentChange, IntentError, OpId, Row, RowId, Timestamp, limits,
+};
+
+use super::connection::Phase;
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::{Durability, Mutation, MutationState};
+use super::{Client, ClientError, Event, NewChange};
+
+/// A write that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Recognises it for ever.
+    pub op_id: OpId,
+    /// The row of each change, in order.
+    pub row_ids: Vec<RowId>,
+}
+
+/// What the changes before the present one made of a row: whether it is there.
+type Staged = BTreeMap<(String, String), bool>;
+
+impl Client {
+    /// Builds, checks and queues one transaction. It is in the view when this returns. Drain the outputs afterwards.
+    ///
+    /// # Errors
+    /// When a change is malformed, does not fit the view, or the queue is full. Nothing happened then.
+    pub fn mutate(&mut self, now: Timestamp, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
+        if self.link.phase == Phase::Idle || self.link.is_over() {
+            return Err(ClientError::NotStarted);
+        }
+        if self.queue.is_full() {
+            return Err(ClientError::QueueFull);
+        }
+        if changes.is_empty() || changes.len() > limits::TRANSACTION_CHANGES_MAX {
+            return Err(ClientError::Size);
+        }
+        self.set_now(now);
+        let mut staged = Staged::new();
+        let mut after = Vec::new();
+        let mut built = Vec::with_capacity(changes.len());
+        for change in changes {
+            let change = self.build_change(change, &mut staged, &mut after)?;
+            built.push(change);
+        }
+        after.sort_unstable();
+        after.dedup();
+        let after = after.into_iter().filter_map(|place| Some(self.queue.get(place)?.intent.op_id.clone())).collect();
+        let op_id = self.rng.op_id();
+        let row_ids = built.iter().map(|change| change.row_id.clone()).collect();
+        let intent = Intent { op_id: op_id.clone(), after, issued_at: self.now, schema: self.config.schema, changes: built };
+        intent.check().map_err(refused)?;
+        if let Some(place) = self.queue.push(Mutation::new(intent, Durability::Unstored)) {
+            self.storage.add_unstored(place);
+            self.overlay_append(place);
+        }
+        Ok(Accepted { op_id, row_ids })
+    }
+
+    fn build_change(
+        &mut self,
+        change: NewChange,
+        staged: &mut Staged,
+        after: &mut Vec<QueuePlace>,
+    ) -> Result<IntentChange, ClientError> {
+        let entity = EntityName::parse(change.entity)?;
+        let row_id = match change.row_id {
+            Some(id) => RowId::parse(id)?,
+            None if change.kind == ChangeKind::Insert => self.rng.row_id(self.now),
+            None => return Err(IdError::Row(String::new()).into()),
+        };
+        let data = check_data(&entity, &row_id, &change.kind, change.data)?;
+        let index = self.names.find(entity.as_str());
+        let key = (entity.to_string(), row_id.to_string());
+        let before = staged.get(&key).copied();
+        let exists = before.unwrap_or_else(|| index.is_some_and(|index| self.view_has(index, row_id.as_str())));
+        let inserts = change.kind == ChangeKind::Insert;
+        match (inserts, exists) {
+            (true, true) => return Err(ClientError::RowExists { entity: key.0, row_id: key.1 }),
+            (false, false) => return Err(ClientError::RowNotFound { entity: key.0, row_id: key.1 }),
+            (true, false) | (false, true) => {}
+        }
+        let mut base = None;
+        if let Some(index) = index {
+            let preceding = self.overlay.row(index, row_id.as_str()).and_then(|touched| touched.steps.last());
+            if let Some(mutation) = preceding.and_then(|(place, _)| self.queue.get(*place)) {
+                if mutation.state.is_open() {
+                    after.extend(preceding.map(|(place, _)| *place));
+                }
+                base = Some(Base::OpId(mutation.intent.op_id.clone()));
+            } else if let Some((row, _)) = self.base.row(index, row_id.as_str()) {
+                base = Some(Base::Seq(row.seq));
+            }
+        }
+        for value in data.iter().flat_map(Row::values) {
+            self.find_references(value, after);
+        }
+        staged.insert(key, change.kind != ChangeKind::Delete);
+        let base = if inserts || before.is_some() { None } else { base };
+        Ok(IntentChange { entity, row_id, kind: change.kind, data, base })
+    }
+
+    /// Names the open writes that insert a row whose id stands in the value.
+    fn find_references(&self, value: &Value, after: &mut Vec<QueuePlace>) {
+        match value {
+            Value::String(text) => after.extend(self.queue.insert_of(text)),
+            Value::Array(items) => items.iter().for_each(|item| self.find_references(item, after)),
+            Value::Object(members) => members.values().for_each(|member| self.find_references(member, after)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Queues a failed write again, as a new one at the end of the queue; gives its op_id.
+    ///
+    /// # Errors
+    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
+    pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
+        let place = self.queue.find(op_id).ok_or_else(|| ClientError::UnknownMutation(op_id.to_string()))?;
+        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::UnknownMutation(op_id.to_string())) };
+        if !matches!(mutation.state, MutationState::Failed(_)) {
+            return Err(wrong_state(op_id, &mutation.state, "only a failed one can be tried again"));
+        }
+        let again = |change: &IntentChange| NewChange {
+            entity: change.entity.to_string(),
+            row_id: Some(change.row_id.to_string()),
+            kind: change.kind.clone(),
+            data: change.data.clone(),
+        };
+        let changes = mutation.intent.changes.iter().map(again).collect();
+        let accepted = self.mutate(now, changes)?;
+        self.discard(place);
+        Ok(accepted.op_id)
+    }
+
+    /// Discards a write that failed or was not sent yet.
+    ///
+    /// # Errors
+    /// When no write has this op_id, or it is on its way.
+    pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
+        self.set_now(now);
+        let place = self.queue.find(op_id).ok_or_else(|| ClientError::UnknownMutation(op_id.to_string()))?;
+        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::UnknownMutation(op_id.to_string())) };
+        let failed = matches!(mutation.state, MutationState::Failed(_));
+        if !failed && (mutation.state != MutationState::Pending || self.push.carries(place)) {
+            return Err(wrong_state(op_id, &mutation.state, "it may have reached the server"));
+        }
+        self.discard(place);
+        Ok(())
+    }
+
+    /// Takes a write out of queue and view, in memory and on disk.
+    pub(super) fn discard(&mut self, place: QueuePlace) {
+        let rows = self.rows_of(place);
+        let Some(mutation) = self.queue.remove(place) else { return };
+        self.refresh_rows(rows);
+        match mutation.durability {
+            Durability::Stored(key) => self.update_queue(Vec::new(), vec![key]),
+            Durability::Storing => self.storage.note_discarded(place),
+            // The next `Enqueue` leaves out what the queue no longer has.
+            Durability::Unstored | Durability::MemoryOnly => {}
+        }
+        self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
+    }
+}
+
+fn check_data(entity: &EntityName, row_id: &RowId, kind: &ChangeKind, data: Option<Row>) -> Result<Option<Row>, ClientError> {
+    let wrong = |kind, problem| ClientError::Data { kind, entity: entity.to_string(), row_id: row_id.to_string(), problem };
+    match kind {
+        ChangeKind::Insert | ChangeKind::Update => {}
+        ChangeKind::Delete if data.is_none() => return Ok(None),
+        ChangeKind::Delete => return Err(wrong("delete", "a deletion has no fields")),
+        ChangeKind::Enter | ChangeKind::Leave | ChangeKind::Increment | ChangeKind::Append | ChangeKind::Unknown(_) => {
+            return Err(ClientError::Kind(kind.as_str().to_owned()));
+        }
+    }
+    let name = if *kind == ChangeKind::Insert { "insert" } else { "update" };
+    let Some(mut data) = data else { return Err(wrong(name, "it has no fields")) };
+    if let Some(id) = data.remove("id")
+        && id.as_str() != Some(row_id.as_str())
+    {
+        return Err(wrong(name, "the field `id` is not the row's id, which never changes"));
+    }
+    if *kind == ChangeKind::Update && data.is_empty() {
+        return Err(wrong(name, "it changes nothing"));
+    }
+    Ok(Some(data))
+}
+
+fn refused(error: IntentError) -> ClientError {
+    match error {
+        IntentError::Id(error) => ClientError::Id(error),
+        IntentError::Value(error) => ClientError::Value(error),
+        _ => ClientError::Size,
+    }
+}
+
+fn wrong_state(op_id: &OpId, state: &MutationState, problem: &'static str) -> ClientError {
+    ClientError::WrongState { op_id: op_id.to_string(), state: state.name(), problem }
+}

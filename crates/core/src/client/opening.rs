@@ -1,0 +1,185 @@
+//! Taking over what lies on disk.
+
+use std::collections::BTreeSet;
+
+use syncline_protocol::ErrorCode;
+
+use super::base::Generation;
+use super::connection::Phase;
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::{Mutation, MutationRecordError};
+use super::names::EntityIndex;
+use super::replica_record::{ReplicaRecord, ReplicaRecordError, first_key};
+use super::segment::{SegmentError, read_segment};
+use super::storage_flow::explain;
+use super::{Client, Event, StorageFailure, StoredReplica};
+
+/// What the records of a database turned out to be.
+#[derive(Debug, Default)]
+struct Findings {
+    /// Damaged records of the generation that is shown.
+    damaged: Vec<u64>,
+    /// Whether the snapshot under way is damaged.
+    staging_damaged: bool,
+    /// Generations nothing refers to.
+    stale: BTreeSet<u64>,
+}
+
+impl Client {
+    pub(super) fn opened(&mut self, stored: StoredReplica) {
+        if self.storage.is_open() || self.identity.is_none() {
+            return;
+        }
+        if let Some(reason) = stored.memory {
+            self.storage.open_memory(reason);
+        } else if let Err(failure) = self.load(stored) {
+            // Left alone: whoever understands it will want it as it is.
+            let (code, reason) = explain(&failure);
+            self.problem(code, reason.as_str());
+            self.base = Generation::new(0);
+            self.staging = None;
+            self.record = ReplicaRecord::new(self.rng.client_id());
+            self.storage.open_memory(reason);
+        }
+        self.finish_opening();
+    }
+
+    pub(super) fn open_failed(&mut self, failure: &StorageFailure) {
+        if self.storage.is_open() || self.identity.is_none() {
+            return;
+        }
+        let (code, reason) = explain(failure);
+        self.problem(code, reason.as_str());
+        self.storage.open_memory(reason);
+        self.finish_opening();
+    }
+
+    fn finish_opening(&mut self) {
+        if let Some(identity) = self.identity.clone() {
+            self.notify(Event::Opened { identity });
+        }
+        if self.link.phase == Phase::Opening {
+            self.advance();
+        }
+    }
+
+    fn load(&mut self, stored: StoredReplica) -> Result<(), StorageFailure> {
+        let mut replica_damaged = false;
+        match stored.replica.as_deref().map(ReplicaRecord::decode) {
+            Some(Ok(record)) => self.record = record,
+            Some(Err(ReplicaRecordError::TooNew)) => return Err(StorageFailure::TooNew),
+            Some(Err(ReplicaRecordError::Corrupt)) => replica_damaged = true,
+            None => {}
+        }
+        let queue = decode_queue(&stored.queue)?;
+        let findings = self.load_records(stored.records)?;
+        self.storage.open_disk(stored.fence, stored.replica);
+        if replica_damaged {
+            self.problem(ErrorCode::StorageCorrupt, "the replica record is damaged: everything is fetched again");
+        }
+        if queue.damaged {
+            self.problem(ErrorCode::StorageCorrupt, "a stored write is damaged and was left where it is");
+        }
+        self.mend(findings);
+        self.load_queue(queue.mutations);
+        for position in 0.. {
+            let Some(entity) = self.names.at(position) else { break };
+            self.log.record_all(entity);
+            self.changed.insert(entity);
+        }
+        Ok(())
+    }
+
+    fn load_records(&mut self, records: Vec<(u64, Vec<u8>)>) -> Result<Findings, StorageFailure> {
+        let mut findings = Findings::default();
+        let shown = self.record.shown.generation;
+        let staged = self.record.staging.as_ref().map(|staging| staging.position.generation);
+        self.base = Generation::new(shown);
+        self.staging = staged.map(Generation::new);
+        self.storage.last_generation = shown.max(staged.unwrap_or(0));
+        let version = self.log.advance();
+        for (key, bytes) in records {
+            let generation = key >> 32;
+            self.storage.last_generation = self.storage.last_generation.max(generation);
+            let target = match &mut self.staging {
+                Some(staging) if Some(generation) == staged => staging,
+                _ if generation == shown => &mut self.base,
+                _ => {
+                    findings.stale.insert(generation);
+                    continue;
+                }
+            };
+            match read_segment(&bytes) {
+                Ok(head) => target.add_segment(&mut self.names, key, bytes, head, version, None),
+                Err(SegmentError::TooNew) => return Err(StorageFailure::TooNew),
+                Err(SegmentError::Corrupt) if generation == shown => findings.damaged.push(key),
+                Err(SegmentError::Corrupt) => findings.staging_damaged = true,
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Sets damaged records aside and has everything fetched again. The queue is not touched.
+    fn mend(&mut self, findings: Findings) {
+        if findings.staging_damaged {
+            self.problem(ErrorCode::StorageCorrupt, "a snapshot under way is damaged: it begins again");
+            self.drop_staging();
+        }
+        if !findings.damaged.is_empty() {
+            self.problem(ErrorCode::StorageCorrupt, "stored rows are damaged: everything is fetched again");
+            // On disk before the damaged records go: without them the cursor would promise rows that are not there.
+            self.record.shown.token = None;
+            self.queue_commit(Vec::new(), Vec::new(), None);
+            self.pump_storage();
+            for key in findings.damaged {
+                self.quarantine(key);
+            }
+        }
+        for generation in findings.stale {
+            let first = first_key(generation);
+            self.delete_generation(first, first + u64::from(u32::MAX));
+        }
+    }
+
+    /// Puts the stored writes in front of those made before the database was open, and folds all of them anew.
+    fn load_queue(&mut self, stored: Vec<Mutation>) {
+        let early = self.queue.take_all();
+        let mut places: Vec<QueuePlace> = Vec::new();
+        self.storage.forget_unstored();
+        for mutation in stored {
+            places.extend(self.queue.push(mutation));
+        }
+        for mutation in early {
+            if let Some(place) = self.queue.push(mutation) {
+                self.storage.add_unstored(place);
+                places.push(place);
+            }
+        }
+        let touched: Vec<EntityIndex> = self.overlay.touched().into_iter().map(|(entity, _)| entity).collect();
+        self.overlay.clear();
+        self.changed.extend(touched);
+        for place in places {
+            if self.queue.get(place).is_some_and(|mutation| mutation.state.shows()) {
+                self.overlay_append(place);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct StoredQueue {
+    mutations: Vec<Mutation>,
+    damaged: bool,
+}
+
+fn decode_queue(queue: &[(u64, Vec<u8>)]) -> Result<StoredQueue, StorageFailure> {
+    let mut found = StoredQueue::default();
+    for (key, bytes) in queue {
+        match Mutation::decode(*key, bytes) {
+            Ok(mutation) => found.mutations.push(mutation),
+            Err(MutationRecordError::TooNew) => return Err(StorageFailure::TooNew),
+            Err(MutationRecordError::Corrupt) => found.damaged = true,
+        }
+    }
+    Ok(found)
+}

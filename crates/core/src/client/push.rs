@@ -1,0 +1,360 @@
+//! Sending writes: in order, in batches, one batch on its way, each marked on disk before its first send.
+
+use serde_json::value::RawValue;
+use syncline_protocol::{
+    ClientMessage, ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus, Push, PushAnswer, Timestamp, limits,
+};
+
+use super::backoff::Backoff;
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::{Durability, MutationState};
+use super::timer::Timer;
+use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
+
+/// A push without an answer this long after the server was last heard is given up, in milliseconds.
+const ANSWER_MS_MAX: u64 = 30_000;
+/// A push without an answer this long is given up however alive the server is, in milliseconds.
+const ANSWER_MS_LIMIT: u64 = 60_000;
+/// Most op_ids reported as processed in one push.
+const PROCESSED_MAX: usize = 1_000;
+
+/// The batch on its way.
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    writes: Vec<(QueuePlace, OpId)>,
+    stage: Stage,
+    /// Whether the connection it was made for still stands.
+    connected: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Being marked as sent on disk.
+    Marking,
+    /// Given to the socket.
+    Sent(Timestamp),
+}
+
+/// State of the sending side.
+#[derive(Debug)]
+pub(crate) struct PushFlow {
+    flight: Option<Flight>,
+    backoff: Backoff,
+    /// Transactions in one batch; one after the server found a batch too large.
+    batch_max: usize,
+    /// Writes whose end is durable here, to be reported.
+    processed: Vec<OpId>,
+}
+
+impl PushFlow {
+    pub(crate) const fn new(backoff_ms_base: u64) -> Self {
+        let batch_max = limits::PUSH_TRANSACTIONS_MAX;
+        Self { flight: None, backoff: Backoff::new(backoff_ms_base), batch_max, processed: Vec::new() }
+    }
+
+    pub(crate) fn report_processed(&mut self, op_ids: Vec<OpId>) {
+        self.processed.extend(op_ids);
+        let surplus = self.processed.len().saturating_sub(PROCESSED_MAX);
+        // What is not reported is kept longer by the server, nothing more.
+        self.processed.drain(..surplus);
+    }
+
+    /// Whether the write may be on its way to the server or to its mark on disk.
+    pub(crate) fn carries(&self, place: QueuePlace) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.writes.iter().any(|(other, _)| *other == place))
+    }
+}
+
+impl Client {
+    /// Starts the gathering window when a write becomes ready to be sent.
+    pub(super) fn write_is_ready(&mut self) {
+        if self.link.is_greeted() && self.config.push_window_ms > 0 {
+            self.timers.start(Timer::PushWindow, self.now.plus_ms(self.config.push_window_ms));
+        }
+    }
+
+    pub(super) fn push_greeted(&mut self) {
+        self.timers.clear(Timer::PushWindow);
+        let parked: Vec<_> = self.queue.iter().filter(|(_, mutation)| mutation.parked).map(|(place, _)| place).collect();
+        for place in parked {
+            if let Some(mutation) = self.queue.get_mut(place) {
+                mutation.parked = false;
+            }
+        }
+    }
+
+    /// Begins the next batch when one is due.
+    pub(super) fn pump_push(&mut self) {
+        if !self.link.is_greeted() || self.push.flight.is_some() || self.timers.is_running(Timer::PushRetry) {
+            return;
+        }
+        let batch = self.next_batch(self.push.batch_max, limits::PUSH_BYTES_SOFT);
+        if batch.is_empty() || (self.timers.is_running(Timer::PushWindow) && batch.len() < self.push.batch_max) {
+            return;
+        }
+        self.timers.clear(Timer::PushWindow);
+        let put = self.marks(&batch);
+        let id = self.request_id();
+        self.push.flight = Some(Flight { id: id.0, writes: batch, stage: Stage::Marking, connected: true });
+        if put.is_empty() {
+            self.send_flight();
+        } else {
+            let fence = self.storage.fence;
+            self.storage.note_mark(id);
+            self.request_as(id, StorageKind::UpdateQueue { fence, put, remove: Vec::new() });
+        }
+    }
+
+    /// The first open writes of the queue, up to the first that is not on disk yet.
+    fn next_batch(&self, count_max: usize, bytes_max: usize) -> Vec<(QueuePlace, OpId)> {
+        let mut bytes = 0;
+        self.queue
+            .iter()
+            .filter(|(_, mutation)| mutation.state.is_open() && !mutation.parked)
+            .take_while(|(_, mutation)| matches!(mutation.durability, Durability::Stored(_) | Durability::MemoryOnly))
+            .take(count_max)
+            .take_while(|(_, mutation)| {
+                // The first one goes whatever its size.
+                let fits = bytes == 0 || bytes + mutation.text.len() <= bytes_max;
+                bytes += mutation.text.len();
+                fits
+            })
+            .map(|(place, mutation)| (place, mutation.intent.op_id.clone()))
+            .collect()
+    }
+
+    /// The records of a batch that must say `sent` on disk before they go out for the first time.
+    fn marks(&self, batch: &[(QueuePlace, OpId)]) -> Vec<(u64, Vec<u8>)> {
+        let record = |place: &QueuePlace| {
+            let mutation = self.queue.get(*place).filter(|mutation| mutation.state == MutationState::Pending)?;
+            Some((mutation.key()?, mutation.encode(&MutationState::Sent, Some(self.now))))
+        };
+        if self.storage.reaches_disk() { batch.iter().filter_map(|(place, _)| record(place)).collect() } else { Vec::new() }
+    }
+
+    /// The batch was marked, or could not be.
+    pub(super) fn batch_marked(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
+        if self.push.flight.as_ref().is_none_or(|flight| flight.id != request.0 || flight.stage != Stage::Marking) {
+            return;
+        }
+        match result {
+            Ok(StoredValue::Keys(keys)) => self.drop_unmarked(&keys),
+            Ok(StoredValue::Done) => {}
+            Err(StorageFailure::Conflict) => {
+                self.push.flight = None;
+                self.degrade(&StorageFailure::Conflict);
+                return self.become_fenced();
+            }
+            // The disk is of no use any more, the write is: it goes out all the same, and the status says what is missing.
+            Err(failure) => self.degrade(&failure),
+        }
+        self.send_flight();
+    }
+
+    /// Somebody else removed these records from the disk: they are not wanted any more.
+    fn drop_unmarked(&mut self, marked: &[u64]) {
+        let Some(flight) = &self.push.flight else { return };
+        let gone: Vec<QueuePlace> = flight
+            .writes
+            .iter()
+            .map(|(place, _)| *place)
+            .filter(|place| {
+                self.queue.get(*place).is_some_and(|mutation| {
+                    mutation.state == MutationState::Pending && mutation.key().is_some_and(|key| !marked.contains(&key))
+                })
+            })
+            .collect();
+        for place in &gone {
+            self.discard(*place);
+        }
+        if let Some(flight) = &mut self.push.flight {
+            flight.writes.retain(|(place, _)| !gone.contains(place));
+        }
+    }
+
+    fn send_flight(&mut self) {
+        let Some(mut flight) = self.push.flight.take() else { return };
+        let mut transactions: Vec<Box<RawValue>> = Vec::with_capacity(flight.writes.len());
+        for (place, op_id) in &flight.writes {
+            let Some(mutation) = self.queue.get_mut(*place) else { continue };
+            let Ok(raw) = RawValue::from_string(mutation.text.clone()) else { continue };
+            transactions.push(raw);
+            if mutation.state == MutationState::Pending {
+                mutation.first_sent_at = Some(self.now);
+                self.queue.set_state(*place, MutationState::Sent);
+                if flight.connected {
+                    self.notify(Event::MutationSent { op_id: op_id.clone() });
+                }
+            }
+        }
+        let (Some(identity), true) = (self.identity.clone(), flight.connected && !transactions.is_empty()) else { return };
+        let push = Push {
+            id: flight.id,
+            client_id: self.record.client_id.clone(),
+            identity,
+            cursor: self.record.shown.token.clone(),
+            fence: self.storage.fence,
+            transactions,
+            processed: self.push.processed.clone(),
+        };
+        flight.stage = Stage::Sent(self.now);
+        self.push.flight = Some(flight);
+        self.send(&ClientMessage::Push(push));
+        self.timers.set(Timer::Outcomes, self.now.plus_ms(ANSWER_MS_MAX));
+    }
+
+    /// The server is alive: an answer on its way gets more time, but not for ever.
+    pub(super) fn push_heard(&mut self) {
+        let Some(Flight { stage: Stage::Sent(at), .. }) = self.push.flight else { return };
+        self.timers.set(Timer::Outcomes, self.now.plus_ms(ANSWER_MS_MAX).min(at.plus_ms(ANSWER_MS_LIMIT)));
+    }
+
+    /// The connection is gone: whatever was sent is sent again, the same bytes in the same order.
+    pub(super) fn push_lost(&mut self) {
+        match &mut self.push.flight {
+            Some(flight) if flight.stage == Stage::Marking => flight.connected = false,
+            Some(_) | None => self.push.flight = None,
+        }
+    }
+
+    /// The server closed because of a message's size: smaller batches, and a single one that is too large waits.
+    pub(super) fn push_too_large(&mut self) {
+        let Some(flight) = &self.push.flight else { return };
+        if let (1, Some((place, _))) = (flight.writes.len(), flight.writes.first()) {
+            if let Some(mutation) = self.queue.get_mut(*place) {
+                mutation.parked = true;
+            }
+        }
+        self.push.batch_max = 1;
+    }
+
+    pub(super) fn outcomes_received(&mut self, answer: PushAnswer) {
+        let Some(flight) = self.push.flight.take_if(|flight| flight.id == answer.id && flight.stage != Stage::Marking) else {
+            return;
+        };
+        self.timers.clear(Timer::Outcomes);
+        let paired = answer.results.len() == flight.writes.len()
+            && answer
+                .results
+                .iter()
+                .zip(&flight.writes)
+                .all(|(result, (_, op_id))| result.op_id == *op_id && is_complete(result));
+        if !paired {
+            self.problem(ErrorCode::InvalidFrame, "the outcomes do not fit the push");
+            return self.lose_socket("the outcomes do not fit the push");
+        }
+        self.push.processed.clear();
+        let mut again = false;
+        for (result, (place, _)) in answer.results.into_iter().zip(flight.writes) {
+            again |= self.take_outcome(place, result);
+        }
+        if again {
+            let delay = self.push.backoff.next_ms(&mut self.rng);
+            self.timers.set(Timer::PushRetry, self.now.plus_ms(delay));
+        } else {
+            self.push.backoff.reset();
+        }
+        let removed = self.leave_passed();
+        if !removed.is_empty() {
+            self.queue_commit(Vec::new(), removed, None);
+        }
+    }
+
+    /// Takes one outcome; says whether the write should be sent again.
+    fn take_outcome(&mut self, place: QueuePlace, result: OutcomeResult) -> bool {
+        // The stream may have said so before, and the application may have removed it since.
+        if self.queue.get(place).is_none_or(|mutation| !mutation.state.is_open()) {
+            return false;
+        }
+        match result.status {
+            OutcomeStatus::Applied | OutcomeStatus::Merged => {
+                self.confirm_mutation(place, result.last_seq.unwrap_or(0));
+                false
+            }
+            OutcomeStatus::Rejected => {
+                let error = result.error.unwrap_or_else(|| ErrorDetail::new(ErrorCode::Internal, "the server gave no reason"));
+                self.fail_mutation(place, error);
+                false
+            }
+            OutcomeStatus::Held => {
+                let message = "the server holds it for a person to decide, which this version cannot show";
+                self.fail_mutation(place, ErrorDetail::new(ErrorCode::NotSupported, message));
+                false
+            }
+            OutcomeStatus::Retry => true,
+            OutcomeStatus::NotEvaluated => self.not_evaluated(place, result.error),
+        }
+    }
+
+    fn not_evaluated(&mut self, place: QueuePlace, error: Option<ErrorDetail>) -> bool {
+        let Some(error) = error else { return true };
+        let code = ErrorCode::from_code(&error.code);
+        if code == Some(ErrorCode::DependencyFailed) {
+            let Some(mutation) = self.queue.get(place) else { return false };
+            let waits = mutation.intent.after.iter().any(|op_id| {
+                let other = self.queue.find(op_id).and_then(|other| self.queue.get(other));
+                other.is_some_and(|other| other.state.is_open())
+            });
+            if !waits {
+                self.fail_mutation(place, error);
+            }
+            return waits;
+        }
+        if code.is_some_and(ErrorCode::is_retryable) {
+            return true;
+        }
+        // Not understood and not stored: a newer server may know it. The others flow meanwhile.
+        if let Some(mutation) = self.queue.get_mut(place) {
+            mutation.parked = true;
+        }
+        self.problem(code.unwrap_or(ErrorCode::Internal), error.message);
+        false
+    }
+
+    /// The server applied a write: it leaves the overlay when the stream has passed `last_seq`.
+    pub(super) fn confirm_mutation(&mut self, place: QueuePlace, last_seq: u64) {
+        let Some(op_id) = self.queue.get(place).map(|mutation| mutation.intent.op_id.clone()) else { return };
+        self.queue.set_state(place, MutationState::Applied(last_seq));
+        self.notify(Event::MutationConfirmed { op_id, seq: last_seq });
+    }
+
+    /// A write will not be applied: its changes leave the view, its record stays with the reason.
+    pub(super) fn fail_mutation(&mut self, place: QueuePlace, error: ErrorDetail) {
+        let Some(mutation) = self.queue.get(place) else { return };
+        let op_id = mutation.intent.op_id.clone();
+        let state = MutationState::Failed(error.clone());
+        let put: Vec<_> = mutation.key().map(|key| (key, mutation.encode(&state, mutation.first_sent_at))).into_iter().collect();
+        let rows = self.rows_of(place);
+        self.queue.set_state(place, state);
+        self.refresh_rows(rows);
+        self.update_queue(put, Vec::new());
+        self.notify(Event::MutationFailed { op_id, error });
+    }
+
+    /// Takes applied writes that the shown rows contain out of queue and overlay; gives their records on disk.
+    pub(super) fn leave_passed(&mut self) -> Vec<(u64, OpId)> {
+        let mut removed = Vec::new();
+        let mut rows = Vec::new();
+        for place in self.queue.passed_by(self.record.shown.seq) {
+            rows.extend(self.rows_of(place));
+            let Some(mutation) = self.queue.remove(place) else { continue };
+            removed.extend(mutation.key().map(|key| (key, mutation.intent.op_id)));
+        }
+        self.refresh_rows(rows);
+        removed
+    }
+
+    pub(super) fn rows_of(&mut self, place: QueuePlace) -> Vec<(super::EntityIndex, String)> {
+        let Some(mutation) = self.queue.get(place) else { return Vec::new() };
+        let names = &mut self.names;
+        let row =
+            |change: &syncline_protocol::IntentChange| (names.intern(change.entity.as_str()), change.row_id.as_str().to_owned());
+        mutation.intent.changes.iter().map(row).collect()
+    }
+}
+
+/// An outcome that says `applied` without a seq could not be told from the stream.
+const fn is_complete(result: &OutcomeResult) -> bool {
+    !matches!(result.status, OutcomeStatus::Applied | OutcomeStatus::Merged) || result.last_seq.is_some()
+}

@@ -1,0 +1,261 @@
+//! Encodes the rows of one entity, straight from the JSON text they came in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::row_codec::{FieldValue, RowRef, write_value};
+
+/// Rows and tombstones of one entity, to become a section of a segment.
+#[derive(Debug, Default)]
+pub(crate) struct SectionWriter {
+    pub(crate) entity: String,
+    columns: Vec<String>,
+    column_numbers: BTreeMap<String, u16>,
+    rows: Vec<u8>,
+    row_count: u32,
+    tombstones: Vec<u8>,
+    tombstone_count: u32,
+    /// Fields of the row under way.
+    fields: u16,
+}
+
+impl SectionWriter {
+    pub(crate) fn new(entity: &str) -> Self {
+        Self { entity: entity.to_owned(), ..Self::default() }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.row_count == 0 && self.tombstone_count == 0
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.rows.len() + self.tombstones.len()
+    }
+
+    /// Adds a row from the text of its fields. Takes it back whole when the text is no JSON object.
+    pub(crate) fn add_json(
+        &mut self,
+        id: &str,
+        seq: u64,
+        data: &str,
+        column_seqs: Option<&BTreeMap<String, u64>>,
+    ) -> Result<(), serde_json::Error> {
+        let start = self.begin_row(id, seq, column_seqs.is_some_and(|seqs| !seqs.is_empty()));
+        let read = serde_json::Deserializer::from_str(data).deserialize_map(FieldsVisitor(self));
+        if let Err(error) = read {
+            self.rows.truncate(start);
+            return Err(error);
+        }
+        let seqs: Vec<(&str, u64)> =
+            column_seqs.into_iter().flatten().map(|(name, column_seq)| (name.as_str(), *column_seq)).collect();
+        self.end_row(start, &seqs);
+        Ok(())
+    }
+
+    /// Adds a row from another segment.
+    pub(crate) fn add_row(&mut self, row: &RowRef<'_>) {
+        let seqs: Vec<(&str, u64)> =
+            row.column_seqs().into_iter().map(|(column, column_seq)| (column.name.as_str(), column_seq)).collect();
+        let start = self.begin_row(row.id_text(), row.seq, !seqs.is_empty());
+        for (column, value) in row.fields() {
+            self.write_column(&column.name);
+            value.write(&mut self.rows);
+        }
+        self.end_row(start, &seqs);
+    }
+
+    pub(crate) fn add_tombstone(&mut self, id: &str, seq: u64) {
+        self.tombstones.extend_from_slice(&seq.to_le_bytes());
+        write_short(&mut self.tombstones, id);
+        self.tombstone_count += 1;
+    }
+
+    /// Appends the section.
+    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        write_short(out, &self.entity);
+        out.extend_from_slice(&u16::try_from(self.columns.len()).unwrap_or(u16::MAX).to_le_bytes());
+        for column in &self.columns {
+            write_short(out, column);
+        }
+        out.extend_from_slice(&self.row_count.to_le_bytes());
+        out.extend_from_slice(&self.tombstone_count.to_le_bytes());
+        out.extend_from_slice(&self.rows);
+        out.extend_from_slice(&self.tombstones);
+        patch_length(out, start);
+    }
+
+    fn begin_row(&mut self, id: &str, seq: u64, has_column_seqs: bool) -> usize {
+        let start = self.rows.len();
+        self.rows.extend_from_slice(&[0; 4]);
+        self.rows.extend_from_slice(&seq.to_le_bytes());
+        write_short(&mut self.rows, id);
+        self.rows.push(u8::from(has_column_seqs));
+        // The count of fields, known at the end.
+        self.rows.extend_from_slice(&[0; 2]);
+        self.fields = 0;
+        start
+    }
+
+    fn end_row(&mut self, start: usize, column_seqs: &[(&str, u64)]) {
+        let id_length = self.rows.get(start + 12).copied().unwrap_or(0);
+        let count_at = start + 12 + 1 + usize::from(id_length) + 1;
+        if let Some(count) = self.rows.get_mut(count_at..count_at + 2) {
+            count.copy_from_slice(&self.fields.to_le_bytes());
+        }
+        if !column_seqs.is_empty() {
+            self.rows.extend_from_slice(&u16::try_from(column_seqs.len()).unwrap_or(u16::MAX).to_le_bytes());
+            for (name, seq) in column_seqs {
+                let number = self.column_number(name);
+                self.rows.extend_from_slice(&number.to_le_bytes());
+                self.rows.extend_from_slice(&seq.to_le_bytes());
+            }
+        }
+        patch_length(&mut self.rows, start);
+        self.row_count += 1;
+    }
+
+    fn write_column(&mut self, name: &str) {
+        let expected = usize::from(self.fields);
+        // Rows of an entity mostly have the same fields in the same order.
+        let number = match self.columns.get(expected) {
+            Some(column) if column == name => self.fields,
+            Some(_) | None => self.column_number(name),
+        };
+        self.rows.extend_from_slice(&number.to_le_bytes());
+        self.fields = self.fields.saturating_add(1);
+    }
+
+    fn column_number(&mut self, name: &str) -> u16 {
+        if let Some(number) = self.column_numbers.get(name) {
+            return *number;
+        }
+        let number = u16::try_from(self.columns.len()).unwrap_or(u16::MAX);
+        self.columns.push(name.to_owned());
+        self.column_numbers.insert(name.to_owned(), number);
+        number
+    }
+}
+
+fn write_short(out: &mut Vec<u8>, text: &str) {
+    // Ids and names are at most 128 bytes.
+    out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(text.as_bytes().get(..text.len().min(255)).unwrap_or_default());
+}
+
+fn patch_length(out: &mut [u8], start: usize) {
+    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(slot) = out.get_mut(start..start + 4) {
+        slot.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Writes the members of a JSON object as fields.
+struct FieldsVisitor<'w>(&'w mut SectionWriter);
+
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of a row")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(KeySeed(self.0))?.is_some() {
+            map.next_value_seed(ValueSeed(&mut self.0.rows))?;
+        }
+        Ok(())
+    }
+}
+
+struct KeySeed<'w>(&'w mut SectionWriter);
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<(), E> {
+        if name.len() > syncline_protocol::limits::NAME_BYTES_MAX {
+            return Err(E::custom("a field name is too long"));
+        }
+        self.0.write_column(name);
+        Ok(())
+    }
+}
+
+struct ValueSeed<'w>(&'w mut Vec<u8>);
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        FieldValue::Null.write(self.0);
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        FieldValue::Bool(value).write(self.0);
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        FieldValue::Int(value).write(self.0);
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        write_value(self.0, &Value::from(value));
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        FieldValue::Float(value).write(self.0);
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        FieldValue::Text(value.as_bytes()).write(self.0);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
+        let value = Value::deserialize(SeqAccessDeserializer::new(items))?;
+        write_value(self.0, &value);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        let value = Value::deserialize(MapAccessDeserializer::new(members))?;
+        write_value(self.0, &value);
+        Ok(())
+    }
+}

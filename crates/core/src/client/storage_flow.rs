@@ -1,0 +1,359 @@
+//! What goes to the database, in which order, and what a failure means.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use syncline_protocol::{ErrorCode, ErrorDetail, OpId, limits};
+
+use super::compaction::Compaction;
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::Durability;
+use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
+
+/// Where things are kept.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    NotOpen,
+    Disk,
+    Memory(String),
+}
+
+/// Rows and a new place in the stream, to be written together.
+#[derive(Debug)]
+struct Commit {
+    put: Vec<(u64, Vec<u8>)>,
+    replica: Vec<u8>,
+    removed: Vec<(u64, OpId)>,
+    /// Keys of `entities` that nothing refers to afterwards.
+    then_delete: Vec<(u64, u64)>,
+}
+
+impl Commit {
+    fn bytes(&self) -> usize {
+        self.put.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+/// Whether records may be worth merging.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum CompactionState {
+    /// Records came since the last look.
+    #[default]
+    Due,
+    /// Nothing to merge until more records come.
+    Done,
+    /// A merge failed: the records stay as they are until the next start.
+    Off,
+}
+
+/// What a request was for.
+#[derive(Debug)]
+enum Purpose {
+    Enqueue(Vec<QueuePlace>),
+    Mark,
+    Commit {
+        replica: Vec<u8>,
+        removed: Vec<OpId>,
+        then_delete: Vec<(u64, u64)>,
+    },
+    Compact(Box<Compaction>),
+    /// Nothing depends on the reply.
+    Tidy,
+}
+
+/// State of the storage side.
+#[derive(Debug, Default)]
+pub(crate) struct StorageFlow {
+    mode: Mode,
+    /// Whether a database is open, even when it no longer takes rows.
+    has_disk: bool,
+    pub(crate) fence: u64,
+    /// The replica record on disk.
+    written: Option<Vec<u8>>,
+    requests: BTreeMap<RequestId, Purpose>,
+    unstored: Vec<QueuePlace>,
+    commits: VecDeque<Commit>,
+    enqueueing: bool,
+    committing: bool,
+    compaction: CompactionState,
+    /// The highest number of a generation that was ever used here.
+    pub(crate) last_generation: u64,
+    /// Records under way to the disk that the application discarded meanwhile.
+    discarded: Vec<QueuePlace>,
+}
+
+impl StorageFlow {
+    pub(crate) fn is_open(&self) -> bool {
+        self.mode != Mode::NotOpen
+    }
+
+    /// Whether records of the queue can be changed on disk.
+    pub(crate) const fn reaches_disk(&self) -> bool {
+        self.has_disk
+    }
+
+    /// Whether records came since the last look and nothing is on its way to the disk.
+    pub(crate) fn may_compact(&self) -> bool {
+        let idle = self.requests.is_empty() && self.commits.is_empty() && self.unstored.is_empty();
+        self.mode == Mode::Disk && idle && self.compaction == CompactionState::Due
+    }
+
+    /// There is nothing to merge until more records come.
+    pub(crate) const fn compaction_is_done(&mut self) {
+        self.compaction = CompactionState::Done;
+    }
+
+    pub(crate) fn forget_unstored(&mut self) {
+        self.unstored.clear();
+    }
+
+    /// Bytes of rows that wait for the disk.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.commits.iter().map(Commit::bytes).sum()
+    }
+
+    pub(crate) fn public_state(&self) -> StorageState {
+        match &self.mode {
+            Mode::NotOpen => StorageState::Opening,
+            Mode::Disk => StorageState::Indexeddb,
+            Mode::Memory(reason) => StorageState::Memory { reason: reason.clone() },
+        }
+    }
+
+    pub(crate) fn open_disk(&mut self, fence: u64, written: Option<Vec<u8>>) {
+        self.mode = Mode::Disk;
+        self.has_disk = true;
+        self.fence = fence;
+        self.written = written;
+    }
+
+    pub(crate) fn open_memory(&mut self, reason: String) {
+        self.mode = Mode::Memory(reason);
+    }
+
+    pub(crate) fn note_mark(&mut self, request: RequestId) {
+        self.requests.insert(request, Purpose::Mark);
+    }
+
+    pub(crate) fn add_unstored(&mut self, place: QueuePlace) {
+        self.unstored.push(place);
+    }
+
+    pub(crate) fn note_discarded(&mut self, place: QueuePlace) {
+        self.discarded.push(place);
+    }
+}
+
+impl Client {
+    pub(super) fn request_as(&mut self, id: RequestId, kind: StorageKind) {
+        self.outputs.push_back(Output::Store(StorageRequest { id, kind }));
+    }
+
+    fn request(&mut self, purpose: Purpose, kind: StorageKind) {
+        let id = self.request_id();
+        self.storage.requests.insert(id, purpose);
+        self.request_as(id, kind);
+    }
+
+    /// Queues rows, removals and the replica's present place to be written together. Without a database it does nothing.
+    pub(super) fn queue_commit(&mut self, put: Vec<(u64, Vec<u8>)>, removed: Vec<(u64, OpId)>, then_delete: Option<(u64, u64)>) {
+        if self.storage.mode != Mode::Disk {
+            return;
+        }
+        let replica = self.record.encode();
+        self.storage.commits.push_back(Commit { put, replica, removed, then_delete: then_delete.into_iter().collect() });
+    }
+
+    /// Rewrites and removes records of the queue.
+    pub(super) fn update_queue(&mut self, put: Vec<(u64, Vec<u8>)>, remove: Vec<u64>) {
+        if self.storage.has_disk && !(put.is_empty() && remove.is_empty()) {
+            let fence = self.storage.fence;
+            self.request(Purpose::Tidy, StorageKind::UpdateQueue { fence, put, remove });
+        }
+    }
+
+    pub(super) fn delete_generation(&mut self, first: u64, last: u64) {
+        let fence = self.storage.fence;
+        self.request(Purpose::Tidy, StorageKind::DeleteGeneration { fence, first, last });
+    }
+
+    pub(super) fn quarantine(&mut self, key: u64) {
+        let fence = self.storage.fence;
+        self.request(Purpose::Tidy, StorageKind::Quarantine { fence, key });
+    }
+
+    /// Makes requests of what waits: all new writes in one, rows in another, compaction when nothing else is on.
+    pub(super) fn pump_storage(&mut self) {
+        match self.storage.mode {
+            Mode::NotOpen => {}
+            Mode::Memory(_) => self.keep_in_memory(),
+            Mode::Disk => {
+                self.pump_enqueue();
+                self.pump_commit();
+                self.pump_compaction();
+            }
+        }
+    }
+
+    fn keep_in_memory(&mut self) {
+        for place in std::mem::take(&mut self.storage.unstored) {
+            self.durable(place, Durability::MemoryOnly);
+        }
+    }
+
+    fn durable(&mut self, place: QueuePlace, durability: Durability) {
+        let Some(mutation) = self.queue.get_mut(place) else { return };
+        mutation.durability = durability;
+        let op_id = mutation.intent.op_id.clone();
+        self.notify(Event::MutationDurable { op_id });
+        self.write_is_ready();
+    }
+
+    fn pump_enqueue(&mut self) {
+        if self.storage.enqueueing || self.storage.unstored.is_empty() {
+            return;
+        }
+        let mut records = Vec::new();
+        let mut places = Vec::new();
+        for place in std::mem::take(&mut self.storage.unstored) {
+            let Some(mutation) = self.queue.get_mut(place) else { continue };
+            mutation.durability = Durability::Storing;
+            records.push(mutation.encode(&mutation.state, mutation.first_sent_at));
+            places.push(place);
+        }
+        if !places.is_empty() {
+            self.storage.enqueueing = true;
+            self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records });
+        }
+    }
+
+    fn pump_commit(&mut self) {
+        if self.storage.committing {
+            return;
+        }
+        let Some(mut commit) = self.storage.commits.pop_front() else { return };
+        while let Some(next) = self.storage.commits.front() {
+            // Large transactions make the strict ones of the queue wait.
+            if commit.bytes() + next.bytes() > limits::SEGMENT_BYTES_MAX {
+                break;
+            }
+            let Some(next) = self.storage.commits.pop_front() else { break };
+            commit.put.extend(next.put);
+            commit.removed.extend(next.removed);
+            commit.then_delete.extend(next.then_delete);
+            commit.replica = next.replica;
+        }
+        self.storage.committing = true;
+        let Commit { put, replica, removed, then_delete } = commit;
+        let (remove_queue, removed) = removed.into_iter().unzip();
+        let (fence, expect) = (self.storage.fence, self.storage.written.clone());
+        self.request(
+            Purpose::Commit { replica: replica.clone(), removed, then_delete },
+            StorageKind::Commit { fence, expect, replica, put, delete: Vec::new(), remove_queue },
+        );
+    }
+
+    pub(super) fn request_compaction(&mut self, compaction: Compaction, put: Vec<(u64, Vec<u8>)>, delete: Vec<u64>) {
+        let (fence, generation) = (self.storage.fence, self.base.number);
+        self.request(Purpose::Compact(Box::new(compaction)), StorageKind::Compact { fence, generation, put, delete });
+    }
+
+    /// A reply came. Unknown ids are late or repeated ones.
+    pub(super) fn stored(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
+        match self.storage.requests.remove(&request) {
+            None => {}
+            Some(Purpose::Enqueue(places)) => self.enqueued(&places, result),
+            Some(Purpose::Mark) => self.batch_marked(request, result),
+            Some(Purpose::Commit { replica, removed, then_delete }) => {
+                self.storage.committing = false;
+                match result {
+                    Ok(_) => self.committed(replica, removed, then_delete),
+                    Err(failure) => self.degrade(&failure),
+                }
+            }
+            Some(Purpose::Compact(compaction)) => match result {
+                Ok(_) => self.compacted(*compaction),
+                Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
+                Err(_) => self.storage.compaction = CompactionState::Off,
+            },
+            Some(Purpose::Tidy) => {
+                if result == Err(StorageFailure::Conflict) {
+                    self.degrade(&StorageFailure::Conflict);
+                }
+            }
+        }
+    }
+
+    fn enqueued(&mut self, places: &[QueuePlace], result: Result<StoredValue, StorageFailure>) {
+        self.storage.enqueueing = false;
+        match result {
+            Ok(StoredValue::Keys(keys)) if keys.len() == places.len() => {
+                let mut remove = Vec::new();
+                for (place, key) in places.iter().zip(keys) {
+                    if self.queue.get(*place).is_some() {
+                        self.durable(*place, Durability::Stored(key));
+                    } else if let Some(at) = self.storage.discarded.iter().position(|discarded| discarded == place) {
+                        self.storage.discarded.swap_remove(at);
+                        remove.push(key);
+                    }
+                }
+                self.update_queue(Vec::new(), remove);
+            }
+            result => {
+                let failure = result.err().unwrap_or_else(|| StorageFailure::Corrupt("keys are missing".to_owned()));
+                self.degrade(&failure);
+                for place in places {
+                    self.durable(*place, Durability::MemoryOnly);
+                }
+            }
+        }
+    }
+
+    fn committed(&mut self, replica: Vec<u8>, removed: Vec<OpId>, then_delete: Vec<(u64, u64)>) {
+        self.storage.written = Some(replica);
+        if self.storage.compaction == CompactionState::Done {
+            self.storage.compaction = CompactionState::Due;
+        }
+        self.push.report_processed(removed);
+        for (first, last) in then_delete {
+            self.delete_generation(first, last);
+        }
+    }
+
+    /// The database no longer takes what it should: go on in memory and say so. Nothing that was written is dropped.
+    pub(super) fn degrade(&mut self, failure: &StorageFailure) {
+        if matches!(self.storage.mode, Mode::Memory(_)) {
+            return;
+        }
+        let (code, reason) = explain(failure);
+        self.storage.mode = Mode::Memory(reason.clone());
+        self.storage.commits.clear();
+        self.notify(Event::Problem { code, message: reason });
+    }
+
+    /// Rolls writes back that are not on disk and never will be.
+    pub(super) fn lose_unstored(&mut self, code: ErrorCode, message: &str) {
+        for durability in [Durability::Unstored, Durability::MemoryOnly] {
+            for place in self.queue.places_with(durability) {
+                let rows = self.rows_of(place);
+                let Some(mutation) = self.queue.remove(place) else { continue };
+                self.refresh_rows(rows);
+                if mutation.state.is_open() {
+                    self.notify(Event::MutationLost { op_id: mutation.intent.op_id, error: ErrorDetail::new(code, message) });
+                }
+            }
+        }
+        self.storage.unstored.clear();
+    }
+}
+
+/// The code and the sentence for a failure.
+pub(crate) fn explain(failure: &StorageFailure) -> (ErrorCode, String) {
+    match failure {
+        StorageFailure::Conflict => (ErrorCode::StorageUnavailable, "another tab or window writes this database".to_owned()),
+        StorageFailure::Full => (ErrorCode::StorageFull, "the browser's quota is used up".to_owned()),
+        StorageFailure::Unavailable(reason) => (ErrorCode::StorageUnavailable, reason.clone()),
+        StorageFailure::TooNew => (ErrorCode::StorageTooNew, "the database was written by a newer version".to_owned()),
+        StorageFailure::Corrupt(reason) => (ErrorCode::StorageCorrupt, reason.clone()),
+    }
+}

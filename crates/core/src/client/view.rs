@@ -1,0 +1,238 @@
+//! What the application sees: the base with the open writes folded over it.
+
+use syncline_protocol::{ChangeKind, Row};
+
+use super::Client;
+use super::json_writer::{finish, write_int, write_text, write_value};
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::{Mutation, MutationState};
+use super::names::EntityIndex;
+use super::overlay::fold_steps;
+
+impl Client {
+    pub(super) fn view_has(&self, entity: EntityIndex, id: &str) -> bool {
+        match self.overlay.row(entity, id) {
+            Some(touched) => touched.row.is_some(),
+            None => self.base.contains(entity, id.as_bytes()),
+        }
+    }
+
+    /// Folds the changes of a write that was queued at the end over the view.
+    pub(super) fn overlay_append(&mut self, place: QueuePlace) {
+        let Some(mutation) = self.queue.get(place) else { return };
+        let rows: Vec<_> = mutation.intent.changes.iter().map(|change| (change.entity.clone(), change.row_id.clone())).collect();
+        let mut dirty = Vec::new();
+        for (index, (entity, row_id)) in rows.into_iter().enumerate() {
+            let entity = self.names.intern(entity.as_str());
+            if self.overlay.row(entity, row_id.as_str()).is_none() {
+                let (row, version) =
+                    self.base.row(entity, row_id.as_str()).map_or((None, 0), |(row, version)| (Some(row.to_row()), version));
+                let touched = self.overlay.row_mut(entity, row_id.as_str());
+                (touched.row, touched.version) = (row, version);
+            }
+            self.overlay.row_mut(entity, row_id.as_str()).steps.push((place, index));
+            dirty.push((entity, String::from(row_id)));
+        }
+        self.refresh_rows(dirty);
+    }
+
+    /// Recomputes rows of the overlay from base and queue.
+    pub(super) fn refresh_rows(&mut self, mut dirty: Vec<(EntityIndex, String)>) {
+        dirty.sort_unstable();
+        dirty.dedup();
+        for (entity, id) in dirty {
+            self.refresh_row(entity, &id);
+        }
+    }
+
+    fn refresh_row(&mut self, entity: EntityIndex, id: &str) {
+        let Some(mut touched) = self.overlay.remove(entity, id) else { return };
+        let base = self.base.row(entity, id).map(|(row, _)| row.to_row());
+        let row = fold_steps(base, &mut touched.steps, &self.queue);
+        if row != touched.row {
+            touched.version = self.log.advance();
+            self.log.record(entity, id);
+            self.changed.insert(entity);
+        }
+        if touched.steps.is_empty() {
+            // The base shows what the overlay showed: for the application it is the same row.
+            self.base.set_version(entity, id, touched.version);
+        } else {
+            touched.row = row;
+            *self.overlay.row_mut(entity, id) = touched;
+        }
+    }
+
+    /// One row of the view as JSON, with its `id`.
+    pub fn row_json(&self, entity: &str, id: &str) -> Option<String> {
+        let mut out = Vec::new();
+        self.write_row(&mut out, self.names.find(entity)?, id).then(|| finish(out))
+    }
+
+    fn write_row(&self, out: &mut Vec<u8>, entity: EntityIndex, id: &str) -> bool {
+        if let Some(touched) = self.overlay.row(entity, id) {
+            let Some(row) = &touched.row else { return false };
+            write_overlay_row(out, id, row);
+            return true;
+        }
+        let Some((row, _)) = self.base.row(entity, id) else { return false };
+        row.write_json(out);
+        true
+    }
+
+    /// Changes when the row changes; 0 when the view does not have it.
+    pub fn row_version(&self, entity: &str, id: &str) -> u64 {
+        let Some(entity) = self.names.find(entity) else { return 0 };
+        match self.overlay.row(entity, id) {
+            Some(touched) => touched.row.as_ref().map_or(0, |_| touched.version),
+            None => self.base.row(entity, id).map_or(0, |(_, version)| version),
+        }
+    }
+
+    /// What changed in the view of an entity since a former call said `at`:
+    /// `{"at":N,"full":bool,"rows":[row, … by id],"removed":[id, …]}`. `since` 0 gives everything.
+    pub fn delta_json(&mut self, entity: &str, since: u64) -> String {
+        let index = self.names.find(entity);
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"{\"at\":");
+        write_int(&mut out, i64::try_from(self.log.version()).unwrap_or(i64::MAX));
+        let Some(index) = index else {
+            // Nobody has heard of the entity: no rows are all there are.
+            out.extend_from_slice(b",\"full\":true,\"rows\":[],\"removed\":[]}");
+            return finish(out);
+        };
+        let Some(ids) = self.log.changed_since(index, since) else {
+            out.extend_from_slice(b",\"full\":true,\"rows\":[");
+            self.write_all_rows(&mut out, index);
+            close_list(&mut out);
+            out.extend_from_slice(b",\"removed\":[]}");
+            return finish(out);
+        };
+        out.extend_from_slice(b",\"full\":false,\"rows\":[");
+        let mut removed = Vec::new();
+        for id in ids {
+            if self.write_row(&mut out, index, id) {
+                out.push(b',');
+            } else {
+                write_text(&mut removed, id.as_bytes());
+                removed.push(b',');
+            }
+        }
+        close_list(&mut out);
+        out.extend_from_slice(b",\"removed\":[");
+        out.append(&mut removed);
+        close_list(&mut out);
+        out.push(b'}');
+        finish(out)
+    }
+
+    /// Base and overlay are both in order of the ids: merge them.
+    fn write_all_rows(&mut self, out: &mut Vec<u8>, entity: EntityIndex) {
+        let overlay = &self.overlay;
+        let mut touched = overlay.rows(entity).peekable();
+        let write = |out: &mut Vec<u8>, id: &str, row: Option<&Row>| {
+            if let Some(row) = row {
+                write_overlay_row(out, id, row);
+                out.push(b',');
+            }
+        };
+        out.reserve(self.base.len(entity) * 128);
+        self.base.visit_ordered(entity, |row| {
+            while let Some((id, before)) = touched.next_if(|(id, _)| id.as_bytes() < row.id) {
+                write(out, id, before.row.as_ref());
+            }
+            if let Some((id, over)) = touched.next_if(|(id, _)| id.as_bytes() == row.id) {
+                write(out, id, over.row.as_ref());
+            } else {
+                row.write_json(out);
+                out.push(b',');
+            }
+        });
+        for (id, after) in touched {
+            write(out, id, after.row.as_ref());
+        }
+    }
+
+    /// The queue in order: `[{op_id, status, changes, error, waiting_on, issued_at}]`.
+    pub fn mutations_json(&self) -> String {
+        let mut out = vec![b'['];
+        for (_, mutation) in self.queue.iter() {
+            self.write_mutation(&mut out, mutation);
+            out.push(b',');
+        }
+        close_list(&mut out);
+        finish(out)
+    }
+
+    fn write_mutation(&self, out: &mut Vec<u8>, mutation: &Mutation) {
+        out.extend_from_slice(b"{\"op_id\":");
+        write_text(out, mutation.intent.op_id.as_str().as_bytes());
+        out.extend_from_slice(b",\"status\":");
+        write_text(out, mutation.state.name().as_bytes());
+        out.extend_from_slice(b",\"issued_at\":");
+        write_int(out, i64::try_from(mutation.intent.issued_at.0).unwrap_or(i64::MAX));
+        out.extend_from_slice(b",\"changes\":[");
+        for (index, change) in mutation.intent.changes.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"{\"entity\":" } else { b",{\"entity\":" });
+            write_text(out, change.entity.as_str().as_bytes());
+            out.extend_from_slice(b",\"row_id\":");
+            write_text(out, change.row_id.as_str().as_bytes());
+            out.extend_from_slice(b",\"kind\":");
+            write_text(out, change.kind.as_str().as_bytes());
+            if let (Some(data), false) = (&change.data, change.kind == ChangeKind::Delete) {
+                out.extend_from_slice(b",\"data\":{");
+                write_members(out, data, true);
+                out.push(b'}');
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"],\"error\":");
+        match &mutation.state {
+            MutationState::Failed(error) => {
+                if serde_json::to_writer(&mut *out, error).is_err() {
+                    out.extend_from_slice(b"null");
+                }
+            }
+            MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"waiting_on\":[");
+        let unresolved = mutation.intent.after.iter().filter(|op_id| {
+            let other = self.queue.find(op_id).and_then(|place| self.queue.get(place));
+            other.is_some_and(|other| !matches!(other.state, MutationState::Applied(_)))
+        });
+        for (index, op_id) in unresolved.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_text(out, op_id.as_str().as_bytes());
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+/// Ends a list whose items were each followed by a comma.
+fn close_list(out: &mut Vec<u8>) {
+    if out.last() == Some(&b',') {
+        out.pop();
+    }
+    out.push(b']');
+}
+
+fn write_overlay_row(out: &mut Vec<u8>, id: &str, row: &Row) {
+    out.extend_from_slice(b"{\"id\":");
+    write_text(out, id.as_bytes());
+    write_members(out, row, false);
+    out.push(b'}');
+}
+
+fn write_members(out: &mut Vec<u8>, row: &Row, mut first: bool) {
+    for (name, value) in row {
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        write_text(out, name.as_bytes());
+        out.push(b':');
+        write_value(out, value);
+    }
+}
