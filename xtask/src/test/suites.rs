@@ -21,6 +21,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "deny", about: "licences, bans and sources of dependencies", run: deny::check },
     Suite { name: "native", about: "all Rust tests that run on the host", run: native },
     Suite { name: "core-wasm", about: "the same tests of protocol and core, compiled to wasm32", run: core_wasm },
+    Suite { name: "size", about: "the download within the budget of wasm-pack.toml", run: size },
     Suite { name: "conformance", about: "the wire vectors, read by a second implementation", run: conformance },
     Suite { name: "pkg", about: "unit and type tests of the npm package", run: pkg },
     Suite {
@@ -62,6 +63,10 @@ fn core_wasm(repo: &Repo) -> anyhow::Result<()> {
         .args(["test", "--package", "syncline-protocol", "--package", "syncline-core", "--target", wasm::WASI_TARGET])
         .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", format!("node --no-warnings {}", runner.display()))
         .run_shown()
+}
+
+fn size(repo: &Repo) -> anyhow::Result<()> {
+    package::build_within_budget(repo).map(drop)
 }
 
 fn conformance(repo: &Repo) -> anyhow::Result<()> {
