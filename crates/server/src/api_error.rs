@@ -86,14 +86,10 @@ impl From<ReadError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Busy => Self::new(ErrorCode::Busy, "the server is busy; try again").with_retry_after(1),
-            StoreError::Database(_)
-            | StoreError::TooNew { .. }
-            | StoreError::Random(_)
-            | StoreError::Corrupt { .. }
-            | StoreError::NoSession => Self::internal(&error),
+        if matches!(error, StoreError::Busy) {
+            return Self::new(ErrorCode::Busy, "the server is busy; try again").with_retry_after(1);
         }
+        Self::internal(&error)
     }
 }
 

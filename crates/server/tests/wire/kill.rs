@@ -133,11 +133,11 @@ fn the_program_ends_in_order_and_explains_itself() {
         let output = Command::new(env!("CARGO_BIN_EXE_syncline")).args(args).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let taken = program.address.to_string();
+    let in_use = program.address.to_string();
     let other = folder.path().join("other.db");
-    let (code, _, text) = run(&["dev", "--db", other.to_str().unwrap(), "--addr", &taken]);
+    let (code, _, text) = run(&["dev", "--db", other.to_str().unwrap(), "--addr", &in_use]);
     assert_eq!(code, Some(2));
-    assert!(text.contains(&format!("cannot listen on {taken}")), "{text}");
+    assert!(text.contains(&format!("cannot listen on {in_use}")), "{text}");
     let (code, _, text) = run(&["dev", "--addr", "0.0.0.0:0", "--db", other.to_str().unwrap()]);
     assert_eq!(code, Some(2));
     assert!(text.contains("listens on this machine only"), "{text}");

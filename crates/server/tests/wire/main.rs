@@ -1,11 +1,22 @@
 //! The server over real sockets, with SQLite on disk: what `docs/protocol.md` promises, seen from outside.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that finds something else than it expects has failed"
+)]
 
+#[path = "../store/history.rs"]
+mod history;
 mod http_client;
+mod isolation;
 mod kill;
 mod membership;
 mod origins;
 mod pull;
 mod push;
+#[path = "../store/replica.rs"]
+mod replica;
 mod rest;
 mod sessions;
 mod socket_client;

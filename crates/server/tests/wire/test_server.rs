@@ -131,8 +131,8 @@ pub(crate) fn todo(row_id: &str, title: &str) -> Value {
     transaction([json!({"entity": "Todo", "row_id": row_id, "kind": "insert", "data": {"title": title}})])
 }
 
-pub(crate) fn transaction<const N: usize>(changes: [Value; N]) -> Value {
-    json!({"op_id": op_id(), "issued_at": 1, "schema": 1, "changes": changes.to_vec()})
+pub(crate) fn transaction(changes: impl Into<Vec<Value>>) -> Value {
+    json!({"op_id": op_id(), "issued_at": 1, "schema": 1, "changes": changes.into()})
 }
 
 /// A push of some transactions as `user`.
