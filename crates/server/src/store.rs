@@ -15,6 +15,7 @@ mod push;
 mod pylon;
 mod query;
 mod read_pool;
+mod row_import;
 mod row_json;
 mod scope_change;
 mod session;
@@ -30,9 +31,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use syncline_core::server::Schema;
-use syncline_protocol::{
-    ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RowId, Timestamp, limits,
-};
+use syncline_protocol::{ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RowId, Timestamp, limits};
 
 use crate::store::database::Facts;
 use crate::store::head::Heads;
@@ -42,6 +41,7 @@ use crate::store::push::PreparedIntent;
 use crate::store::read_pool::ReadPool;
 use crate::store::session::{SessionCache, StoredSession};
 use crate::store::writer::{WriterHandle, now};
+pub use row_import::{ImportRefusal, ImportedRow, RowImport};
 pub use session::{Session, SessionError, SessionEvent, SessionKind};
 
 /// Who reads or writes, as their session says.
@@ -73,11 +73,22 @@ pub struct StoreOptions {
     pub readers: usize,
     /// Writes that may wait for the writer thread before new ones are answered with `BUSY`.
     pub queue: usize,
+    /// Whether the schema becomes the one that readers are served with.
+    pub policies: PolicyUse,
+}
+
+/// What opening a database with a schema means to those who read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyUse {
+    /// Readers are served with this schema: its indexes are built, and cursors from before other policies end.
+    Adopt,
+    /// A tool looks in; a server with another schema may be running.
+    Keep,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { readers: 4, queue: 1_024 }
+        Self { readers: 4, queue: 1_024, policies: PolicyUse::Adopt }
     }
 }
 
@@ -165,6 +176,9 @@ pub enum StoreError {
         /// Which record.
         what: &'static str,
     },
+    /// The schema at hand is not the one the log is written for.
+    #[error("this database is served with a manifest, or with another one; name it with --manifest")]
+    OtherPolicies,
     /// Too many writes wait, or the store is shutting down.
     #[error("the store is busy")]
     Busy,
@@ -250,7 +264,7 @@ impl Store {
     /// # Errors
     /// When it cannot be opened or was written by a newer version.
     pub fn open(path: &Path, schema: Schema, options: StoreOptions) -> Result<Self, StoreError> {
-        let (connection, facts) = database::open_writer(path, &schema)?;
+        let (connection, facts) = database::open_writer(path, &schema, options.policies)?;
         let heads = Arc::new(Heads::load(&connection)?);
         let writer = WriterHandle::start(connection, Arc::clone(&heads), options.queue);
         let reads = Arc::new(ReadPool::new(path.to_owned(), options.readers));
@@ -282,7 +296,7 @@ impl Store {
             let pushed = push::push(connection, &schema, &writer, &prepared, &processed, now().0)?;
             let tenant = tenant_key(&writer.reader);
             Ok(pushed.map(|pushed| {
-                announcements.transactions.extend(pushed.transactions.into_iter().map(|records| (tenant.to_owned(), records)));
+                announcements.heads.extend(pushed.head.map(|head| (tenant.to_owned(), head)));
                 pushed.results
             }))
         });
@@ -387,10 +401,7 @@ impl Store {
         let (hash, user_id) = (session::token_hash(&token), user_id.to_owned());
         let created = now();
         let expires = created.plus_ms(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1));
-        self.shared
-            .writer
-            .run(move |connection, _| session::insert(connection, hash, &user_id, kind, created, expires))
-            .await?;
+        self.shared.writer.run(move |connection, _| session::insert(connection, hash, &user_id, kind, created, expires)).await?;
         Ok(token)
     }
 
@@ -445,6 +456,30 @@ impl Store {
     pub async fn truncate_log(&self, tenant: Option<&str>, keep_from: u64) -> Result<u64, StoreError> {
         let tenant = tenant.unwrap_or_default().to_owned();
         self.shared.writer.run(move |connection, _| log::truncate(connection, &tenant, keep_from)).await
+    }
+
+    /// Hands a [`RowImport`] to `read` on the writer's thread; what it put is kept when `read` succeeds, and only then.
+    ///
+    /// # Errors
+    /// Those of `read`; and when the database fails, or its readers are served with other policies than this schema's.
+    pub async fn import<T, E, F>(&self, entity: &EntityName, tenant: Option<&str>, read: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut RowImport<'_>) -> Result<T, E> + Send + 'static,
+    {
+        if !self.shared.facts.policies_match {
+            return Err(StoreError::OtherPolicies.into());
+        }
+        let (entity, tenant) = (entity.clone(), tenant.unwrap_or_default().to_owned());
+        let schema = Arc::clone(&self.shared.schema);
+        let imported = self.shared.writer.run(move |connection, announcements| {
+            let mut rows = RowImport::begin(connection, &schema, &tenant, &entity);
+            let done = read(&mut rows).and_then(|done| rows.finish().map(|()| done).map_err(E::from));
+            announcements.heads.extend(rows.head().map(|head| (tenant.clone(), head)));
+            Ok::<_, E>(done?)
+        });
+        imported.await
     }
 
     /// Finishes waiting writes and checkpoints the database.

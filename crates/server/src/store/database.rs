@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use syncline_core::server::{MembershipSpec, Schema};
 
-use crate::store::StoreError;
+use crate::store::{PolicyUse, StoreError};
 
 /// What the database knows about itself.
 #[derive(Debug, Clone, Copy)]
@@ -16,10 +16,12 @@ pub(crate) struct Facts {
     /// Grows whenever the read policies differ from those of the last start: the log keeps of before-images only what the
     /// policies of its time needed, so a cursor must not cross such a change.
     pub(crate) generation: u64,
+    /// Whether the schema's policies are those that readers are served with.
+    pub(crate) policies_match: bool,
 }
 
 /// Opens the write connection, brings the tables to the newest format and builds what the schema needs.
-pub(crate) fn open_writer(path: &Path, schema: &Schema) -> Result<(Connection, Facts), StoreError> {
+pub(crate) fn open_writer(path: &Path, schema: &Schema, policies: PolicyUse) -> Result<(Connection, Facts), StoreError> {
     let mut connection = Connection::open(path)?;
     configure(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -29,8 +31,10 @@ pub(crate) fn open_writer(path: &Path, schema: &Schema) -> Result<(Connection, F
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     migrate(&transaction)?;
-    build_indexes(&transaction, schema)?;
-    let facts = facts(&transaction, schema)?;
+    if policies == PolicyUse::Adopt {
+        build_indexes(&transaction, schema)?;
+    }
+    let facts = facts(&transaction, schema, policies)?;
     transaction.commit()?;
     Ok((connection, facts))
 }
@@ -109,7 +113,7 @@ CREATE TABLE journal(
 );
 ";
 
-fn facts(connection: &Connection, schema: &Schema) -> Result<Facts, StoreError> {
+fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Result<Facts, StoreError> {
     let epoch = match meta(connection, "epoch")? {
         Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })?,
         None => {
@@ -122,12 +126,14 @@ fn facts(connection: &Connection, schema: &Schema) -> Result<Facts, StoreError> 
         Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "policy generation" })?,
         None => 0,
     };
-    if meta(connection, "policies")?.as_deref() == Some(schema.fingerprint()) {
-        return Ok(Facts { epoch, generation: stored });
+    let served = meta(connection, "policies")?;
+    let policies_match = served.as_deref().is_none_or(|served| served == schema.fingerprint());
+    if policies == PolicyUse::Keep || served.as_deref() == Some(schema.fingerprint()) {
+        return Ok(Facts { epoch, generation: stored, policies_match });
     }
     set_meta(connection, "policies", schema.fingerprint())?;
     set_meta(connection, "policy_generation", &(stored + 1).to_string())?;
-    Ok(Facts { epoch, generation: stored + 1 })
+    Ok(Facts { epoch, generation: stored + 1, policies_match: true })
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::store::StoreError;
-use crate::store::log::{LogRecord, unsigned};
+use crate::store::log::unsigned;
 
 /// Heads of all tenants.
 #[derive(Debug, Default)]
@@ -40,15 +40,6 @@ impl Heads {
     /// One tenant's head.
     pub(crate) fn head(&self, tenant: &str) -> u64 {
         self.lock().get(tenant).map_or(0, |head| *head.borrow())
-    }
-
-    /// Tells the watchers what was committed.
-    pub(crate) fn announce(&self, transactions: Vec<(String, Vec<LogRecord>)>) {
-        for (tenant, records) in transactions {
-            if let Some(last) = records.last() {
-                self.raise(&tenant, last.seq);
-            }
-        }
     }
 
     /// Raises a head; also when another process, an import, has written.

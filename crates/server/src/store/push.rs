@@ -21,8 +21,8 @@ pub(crate) struct PreparedIntent {
 /// What a push did.
 pub(crate) struct Pushed {
     pub(crate) results: Vec<OutcomeResult>,
-    /// The log records of each transaction that applied.
-    pub(crate) transactions: Vec<Vec<LogRecord>>,
+    /// The last seq written, if any transaction applied.
+    pub(crate) head: Option<u64>,
 }
 
 impl PreparedIntent {
@@ -79,12 +79,15 @@ pub(crate) fn push(
     if let Err(fenced) = check_fence(connection, writer)? {
         return Ok(Err(fenced));
     }
-    let mut pushed = Pushed { results: Vec::with_capacity(intents.len()), transactions: Vec::new() };
+    let mut pushed = Pushed { results: Vec::with_capacity(intents.len()), head: None };
     for prepared in intents {
         let result = match &prepared.intent {
             Err(error) => outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone())),
-            Ok((intent, hash)) => evaluate(connection, schema, writer, intent, *hash, now, &mut pushed.transactions)?,
+            Ok((intent, hash)) => evaluate(connection, schema, writer, intent, *hash, now)?,
         };
+        if !result.replayed {
+            pushed.head = result.last_seq.or(pushed.head);
+        }
         pushed.results.push(result);
     }
     note_processed(connection, writer, processed, now)?;
@@ -119,7 +122,6 @@ fn evaluate(
     intent: &Intent,
     hash: [u8; 16],
     now: u64,
-    transactions: &mut Vec<Vec<LogRecord>>,
 ) -> Result<OutcomeResult, StoreError> {
     let tenant = tenant_key(&writer.reader);
     if let Some(stored) = StoredOutcome::load(connection, tenant, &intent.op_id)? {
@@ -136,7 +138,6 @@ fn evaluate(
         Ok(records) => {
             let first_seq = records.first().map(|record| record.seq);
             let last_seq = records.last().map(|record| record.seq);
-            transactions.push(records);
             StoredOutcome::applied(writer, hash, first_seq, last_seq)
         }
         Err(ApplyError::Rejected(error)) => {

@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 use crate::store::StoreError;
 use crate::store::head::Heads;
-use crate::store::log::LogRecord;
 use crate::store::push::forget_outcomes;
 
 /// Sends jobs to the writer thread.
@@ -24,7 +23,8 @@ pub(crate) struct WriterHandle {
 /// What a job leaves to be announced after the commit.
 #[derive(Default)]
 pub(crate) struct Announcements {
-    pub(crate) transactions: Vec<(String, Vec<LogRecord>)>,
+    /// The last seq of a tenant that has grown.
+    pub(crate) heads: Vec<(String, u64)>,
 }
 
 type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -47,10 +47,11 @@ impl WriterHandle {
     }
 
     /// Runs `task` inside the next group and answers when that is on disk.
-    pub(crate) async fn run<T, F>(&self, task: F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, E, F>(&self, task: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, &mut Announcements) -> Result<T, StoreError> + Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection, &mut Announcements) -> Result<T, E> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
         let work: Work = Box::new(move |connection, announcements| {
@@ -58,13 +59,13 @@ impl WriterHandle {
             let done = result.is_ok();
             let completion: Completion = Box::new(move |committed| {
                 // The caller may have gone away; the commit stands.
-                let _ = sender.send(committed.and(result));
+                let _ = sender.send(committed.map_err(E::from).and(result));
             });
             (completion, done)
         });
         match self.jobs.try_send(Job::Work(work)) {
-            Ok(()) => answer.await.unwrap_or(Err(StoreError::Busy)),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(StoreError::Busy),
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(StoreError::Busy.into())),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(StoreError::Busy.into()),
         }
     }
 
@@ -147,7 +148,9 @@ impl Thread {
             // After some failures SQLite has rolled back by itself, and this one then has nothing to do.
             let _ = self.connection.execute_batch("ROLLBACK");
         } else {
-            self.heads.announce(announcements.transactions);
+            for (tenant, head) in announcements.heads {
+                self.heads.raise(&tenant, head);
+            }
         }
         for completion in completions {
             completion(if committed.is_ok() { Ok(()) } else { Err(StoreError::Busy) });
@@ -166,7 +169,7 @@ impl Thread {
             return Err((completion, error));
         }
         if done {
-            announcements.transactions.append(&mut own.transactions);
+            announcements.heads.append(&mut own.heads);
         }
         Ok(completion)
     }

@@ -65,7 +65,9 @@ pub(crate) fn may_see(rows: &Rows, user: &str, entity: &str, id: &str, row: &Val
     let member_of = |channel: &Value| {
         !user.is_empty()
             && channel.is_string()
-            && rows.iter().any(|((kind, _), (_, other))| kind == "members" && other["member"] == user && other["channel"] == *channel)
+            && rows
+                .iter()
+                .any(|((kind, _), (_, other))| kind == "members" && other["member"] == user && other["channel"] == *channel)
     };
     match entity {
         "channels" => member_of(&json!(id)) || is(&row["owner"], user),
@@ -121,7 +123,8 @@ impl History {
     }
 
     fn change(&mut self, random: &mut Random) -> Value {
-        let weighted = ["channels", "members", "members", "members", "messages", "messages", "guarded", "posts", "drafts", "audit"];
+        let weighted =
+            ["channels", "members", "members", "members", "messages", "messages", "guarded", "posts", "drafts", "audit"];
         let entity = *random.pick(&weighted);
         let known = self.ids.entry(entity).or_default();
         if known.is_empty() || random.below(100) < 45 {
