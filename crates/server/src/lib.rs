@@ -5,6 +5,7 @@ mod app;
 mod auth;
 pub mod cli;
 mod http;
+pub mod import;
 pub mod manifest;
 mod origin;
 mod random;
