@@ -1,4 +1,4 @@
-//! The command line: `syncline dev`, `serve` and `token`. `docs/server.md` is its reference.
+//! The command line: `syncline dev`, `serve`, `import` and `token`. `docs/server.md` is its reference.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use syncline_core::server::Schema;
+use syncline_protocol::EntityName;
 
+use crate::import::import;
 use crate::manifest::Manifest;
-use crate::store::{SessionKind, Store, StoreOptions};
+use crate::store::{PolicyUse, SessionKind, Store, StoreOptions};
 use crate::{Mode, Server, ServerOptions, StaticFiles};
 
 /// The server of Syncline: HTTP, WebSocket and the change log on one SQLite file.
@@ -29,6 +31,8 @@ enum Command {
     Dev(DevArgs),
     /// For production: what the manifest says and nothing else
     Serve(ServeArgs),
+    /// Stores the rows of a file, all or none: a JSON array, or one JSON object a line
+    Import(ImportArgs),
     /// Issues a session's token for `serve` and prints it
     Token(TokenArgs),
 }
@@ -68,6 +72,24 @@ struct ServeArgs {
     /// Entities, fields, policies and the server's settings
     #[arg(long, value_name = "FILE")]
     manifest: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// The file of rows
+    file: PathBuf,
+    /// The entity they are of
+    #[arg(long, value_name = "ENTITY")]
+    entity: String,
+    /// The database file; made if there is none
+    #[arg(long, default_value = "syncline.db", value_name = "FILE")]
+    db: PathBuf,
+    /// The manifest the database is served with; without one any row is taken
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The organisation the rows belong to
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +143,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         match command {
             Command::Dev(args) => dev(args).await,
             Command::Serve(args) => serve(args).await,
+            Command::Import(args) => import_file(args).await,
             Command::Token(args) => token(args).await,
         }
     })
@@ -170,7 +193,7 @@ async fn listen(args: &ListenArgs, options: ServerOptions, schema: Schema, notic
     if let Some(directory) = args.static_dir.as_ref().filter(|directory| !directory.is_dir()) {
         return Err(Failure(format!("there is no folder {} to serve files from", directory.display())));
     }
-    let store = open_store(&args.db, schema)?;
+    let store = open_store(&args.db, schema, PolicyUse::Adopt)?;
     let server = Server::start(options, store).await?;
     say(format!("listening on http://{}", server.address()))?;
     say(format!("database {}", args.db.display()))?;
@@ -179,6 +202,17 @@ async fn listen(args: &ListenArgs, options: ServerOptions, schema: Schema, notic
     say("ending: closing sockets, finishing writes")?;
     server.stop().await;
     Ok(())
+}
+
+async fn import_file(args: ImportArgs) -> Result<(), Failure> {
+    let entity = EntityName::parse(args.entity)?;
+    let store = match &args.manifest {
+        Some(path) => open_store(&args.db, load_manifest(path)?.schema, PolicyUse::Adopt)?,
+        None => open_store(&args.db, Schema::open(), PolicyUse::Keep)?,
+    };
+    let report = import(&store, &args.file, &entity, args.tenant.as_deref()).await;
+    store.shutdown().await;
+    say(report?)
 }
 
 async fn token(args: TokenArgs) -> Result<(), Failure> {
@@ -191,7 +225,7 @@ async fn token(args: TokenArgs) -> Result<(), Failure> {
             args.db.display()
         )));
     }
-    let store = open_store(&args.db, Schema::open())?;
+    let store = open_store(&args.db, Schema::open(), PolicyUse::Keep)?;
     let age = Duration::from_hours(24) * args.days.get().min(TOKEN_DAYS_MAX);
     let token = store.create_session(&args.user, SessionKind::Issued, age).await?;
     if let Some(tenant) = &args.tenant {
@@ -205,8 +239,8 @@ fn load_manifest(path: &Path) -> Result<Manifest, Failure> {
     Manifest::load(path).map_err(|error| Failure(format!("the manifest {} is not right: {error}", path.display())))
 }
 
-fn open_store(path: &Path, schema: Schema) -> Result<Store, Failure> {
-    Store::open(path, schema, StoreOptions::default())
+fn open_store(path: &Path, schema: Schema, policies: PolicyUse) -> Result<Store, Failure> {
+    Store::open(path, schema, StoreOptions { policies, ..StoreOptions::default() })
         .map_err(|error| Failure(format!("cannot open the database {}: {error}", path.display())))
 }
 
