@@ -5,6 +5,7 @@ mod demo;
 mod deny;
 mod figures;
 mod lint;
+mod lock;
 mod manifest;
 mod npm;
 mod package;

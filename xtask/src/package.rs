@@ -5,7 +5,7 @@ use crate::npm;
 use crate::progress::step;
 use crate::repo::Repo;
 use crate::stamp::{Inputs, Stamp};
-use crate::{size, wasm};
+use crate::{lock, size, wasm};
 
 /// Builds the modules and the npm package, and fails if they are over the size budget.
 pub(crate) fn build_within_budget(repo: &Repo) -> anyhow::Result<Manifest> {
@@ -18,20 +18,23 @@ pub(crate) fn build_within_budget(repo: &Repo) -> anyhow::Result<Manifest> {
 pub(crate) fn build(repo: &Repo) -> anyhow::Result<Manifest> {
     let manifest = Manifest::load(repo)?;
     wasm::build(repo, &manifest)?;
-    let inputs = Inputs::default().paths(repo, &["pkg", "tsconfig.base.json", "package-lock.json"])?;
-    build_folder(repo, "pkg", inputs)?;
+    build_folder(repo, "pkg", &["pkg", "tsconfig.base.json", "package-lock.json"])?;
     Ok(manifest)
 }
 
 /// Builds the demo from the package.
 pub(crate) fn build_demo(repo: &Repo) -> anyhow::Result<()> {
-    let inputs = Inputs::default()
-        .paths(repo, &["www", "pkg/package.json", "pkg/dist", "pkg/wasm", "tsconfig.base.json", "package-lock.json"])?;
-    build_folder(repo, "www", inputs)
+    let made = ["pkg/package.json", "pkg/dist", "pkg/wasm"];
+    let own = ["www", "tsconfig.base.json", "package-lock.json"];
+    build_folder(repo, "www", &[own, made].concat())
 }
 
-fn build_folder(repo: &Repo, folder: &str, inputs: Inputs) -> anyhow::Result<()> {
-    let stamp = Stamp::new(repo, folder, inputs);
+fn build_folder(repo: &Repo, folder: &str, inputs: &[&str]) -> anyhow::Result<()> {
+    lock::alone(repo, || build_folder_alone(repo, folder, inputs))
+}
+
+fn build_folder_alone(repo: &Repo, folder: &str, inputs: &[&str]) -> anyhow::Result<()> {
+    let stamp = Stamp::new(repo, folder, Inputs::default().paths(repo, inputs)?);
     if stamp.is_current(&[repo.path(folder).join("dist")]) {
         return Ok(());
     }

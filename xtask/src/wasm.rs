@@ -15,7 +15,7 @@ use crate::process::{Program, on_path};
 use crate::progress::step;
 use crate::repo::Repo;
 use crate::stamp::{Inputs, Stamp};
-use crate::tools;
+use crate::{lock, tools};
 
 /// The files that one build makes.
 #[derive(Debug)]
@@ -83,19 +83,24 @@ fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
             .run()
     })?;
     let compiled = repo.target().join(WASM_TARGET).join(&build.profile).join(format!("{}.wasm", package.replace('-', "_")));
+    lock::alone(repo, || generate(repo, build, &compiled))
+}
+
+/// Makes the files that a page loads from the compiled module, unless they are there.
+fn generate(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     let outputs = outputs(repo, build)?;
     let inputs = Inputs::default()
         .text(&format!("{build:?}"))
         // A new wasm-bindgen generates other JavaScript from the same module.
         .text(&tools::locked_version(repo, "wasm-bindgen")?)
-        .path(&compiled)?
+        .path(compiled)?
         .path(&repo.path("package-lock.json"))?;
     let stamp = Stamp::new(repo, &format!("wasm-{}", build.name), inputs);
     if stamp.is_current(&[outputs.wasm.clone(), outputs.js.clone()]) {
         return Ok(());
     }
     step(&format!("Generating {} with wasm-bindgen and wasm-opt", build.out), || {
-        bindgen(repo, build, &compiled)?;
+        bindgen(repo, build, compiled)?;
         optimise(repo, build, &outputs.wasm)
     })?;
     stamp.write()

@@ -70,7 +70,7 @@ fn size(repo: &Repo) -> anyhow::Result<()> {
 }
 
 fn conformance(repo: &Repo) -> anyhow::Result<()> {
-    Program::new(repo, "node").arg("--test").args(test_files(repo, "tests/conformance")?).run_shown()
+    Program::new(repo, "node").args(["--test", "--test-reporter=spec"]).args(test_files(repo, "tests/conformance")?).run_shown()
 }
 
 fn pkg(repo: &Repo) -> anyhow::Result<()> {
