@@ -210,6 +210,7 @@ pub(crate) fn add_page(
         let head = read_segment(&bytes).ok()?;
         let key = position.take_key();
         generation.add_segment(names, key, bytes.clone(), head, version, report);
+        generation.forgets |= page.changes.iter().any(|change| matches!(change.kind, ChangeKind::Leave));
         Some((key, bytes))
     };
     position.seq = page.to;

@@ -70,6 +70,8 @@ pub(crate) struct BaseChange {
 #[derive(Debug, Default)]
 pub(crate) struct Generation {
     pub(crate) number: u64,
+    /// Rows were taken from this reader's sight, so no record may keep hidden copies until the next compaction is through.
+    pub(crate) forgets: bool,
     segments: Segments,
     by_key: BTreeMap<u64, u32>,
     indexes: Vec<RowIndex>,

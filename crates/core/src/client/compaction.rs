@@ -29,7 +29,10 @@ impl Client {
         if !self.storage.may_compact() || self.staging.is_some() {
             return;
         }
-        let Some(run) = choose_run(&self.base) else { return self.storage.compaction_is_done() };
+        let Some(run) = choose_run(&self.base) else {
+            self.base.forgets = false;
+            return self.storage.compaction_is_done();
+        };
         let merged = merge(&self.base, &run);
         let last = run.last().copied().unwrap_or_default();
         let kept = merged.as_ref().map(|_| last);
@@ -51,9 +54,15 @@ impl Client {
     }
 }
 
-/// Picks neighbouring records to merge into one of at most a segment's size.
+/// Picks neighbouring records to merge into one of at most a segment's size, or one record to be rid of its hidden rows.
 fn choose_run(base: &Generation) -> Option<Vec<u64>> {
     let records: Vec<&Segment> = base.records().collect();
+    if base.forgets
+        && let Some(record) = records.iter().find(|record| record.live < record.rows)
+    {
+        // Whoever lost sight of rows must not find them on disk. An ordinary deletion can wait for the thresholds below.
+        return Some(vec![record.key]);
+    }
     for end in (1..=records.len()).rev() {
         let run = run_before(&records, end);
         if run.len() >= RUN_RECORDS {
