@@ -1,3 +1,6 @@
+// `await using` works for applications whose own settings do not name this library.
+/// <reference lib="esnext.disposable" preserve="true" />
+
 // What an application sees: configuration, rows, writes, the queue and the engine's status.
 
 import type { ErrorCode, SynclineError } from "./errors.ts";
