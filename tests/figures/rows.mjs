@@ -37,10 +37,10 @@ function* lines(count) {
 
 function row(index, random) {
   const created = 1_700_000_000_000 + index * 1000;
-  const title = text(random, 26);
-  const body = text(random, 68);
+  const title = text(random, 24);
+  const body = text(random, 47);
   return {
-    id: `task-${String(index).padStart(8, "0")}`,
+    id: uuid(created, random),
     title,
     done: random() < 0.5,
     priority: Math.floor(random() * 5),
@@ -50,6 +50,16 @@ function row(index, random) {
     assignee: `u${Math.floor(random() * 500)}`,
     body,
   };
+}
+
+/** A UUID of version 7, as the engine mints them: the rows lie in the order in which they were made. */
+function uuid(ms, random) {
+  const time = ms.toString(16).padStart(12, "0");
+  const digits = (count) =>
+    Math.floor(random() * 16 ** count)
+      .toString(16)
+      .padStart(count, "0");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${digits(3)}-8${digits(3)}-${digits(6)}${digits(6)}`;
 }
 
 function text(random, length) {

@@ -9,6 +9,6 @@ export function newRow(index) {
     created_at: now,
     updated_at: now,
     assignee: `u${index % 500}`,
-    body: "a body of the length that the imported rows have: no cheaper insert",
+    body: "a body of the length the imported rows have, so no cheaper",
   };
 }
