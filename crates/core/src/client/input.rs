@@ -14,7 +14,7 @@ pub enum Input {
     },
     /// The database of the identity was read.
     Opened(Box<StoredReplica>),
-    /// The database cannot be used; the client goes on in memory and says so.
+    /// The database cannot be used, or not any more; the client goes on in memory and says so.
     OpenFailed(StorageFailure),
     /// The server said whose token it is.
     IdentityResolved(Identity),

@@ -45,7 +45,11 @@ impl Client {
     }
 
     pub(super) fn open_failed(&mut self, failure: &StorageFailure) {
-        if self.storage.is_open() || self.identity.is_none() {
+        if self.storage.is_open() {
+            // The connection was taken away after it had been opened.
+            return self.degrade(failure);
+        }
+        if self.identity.is_none() {
             return;
         }
         let (code, reason) = explain(failure);
