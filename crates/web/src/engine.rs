@@ -9,8 +9,7 @@ use std::rc::{Rc, Weak};
 
 use js_sys::Function;
 use syncline_core::client::{
-    Client, Connection, Event, Input, Output, RequestId, Status, StorageFailure, StorageKind, StorageRequest, StorageState,
-    StoredReplica,
+    Client, Connection, Event, Input, Output, RequestId, Status, StorageFailure, StorageRequest, StorageState, StoredReplica,
 };
 use syncline_protocol::{ErrorCode, Identity, Timestamp};
 use wasm_bindgen::JsValue;
@@ -268,7 +267,6 @@ impl Engine {
 
     async fn open_storage(self: Rc<Self>, identity: Identity) {
         if !self.options.persist {
-            self.storage.use_memory();
             let memory = Some("persist is false".to_owned());
             return self.feed(Input::Opened(Box::new(StoredReplica { memory, ..StoredReplica::default() })));
         }
@@ -281,10 +279,7 @@ impl Engine {
         let lost = Rc::new(OnLost(Weak::clone(&self.me)));
         let input = match self.storage.open(name, &people, lock, lost).await {
             Ok(replica) => Input::Opened(Box::new(replica)),
-            Err(failure) => {
-                self.storage.use_memory();
-                Input::OpenFailed(failure)
-            }
+            Err(failure) => Input::OpenFailed(failure),
         };
         self.feed(input);
     }
@@ -314,25 +309,10 @@ impl Engine {
 
     fn store(&self, request: StorageRequest) {
         let StorageRequest { id, kind } = request;
-        if let StorageKind::Enqueue { records } = kind {
-            if self.storage.gather(id, records) {
-                self.spawn(|engine| async move {
-                    engine.storage.enqueue_gathered(|answers| engine.feed_stored(answers)).await;
-                });
-            }
-            return;
-        }
         self.spawn(|engine| async move {
             let result = engine.storage.run(kind).await;
             engine.feed(Input::Stored { request: id, result });
         });
-    }
-
-    fn feed_stored(&self, answers: Vec<crate::storage::Answer>) {
-        for (request, result) in answers {
-            self.take(Input::Stored { request, result });
-        }
-        self.deliver();
     }
 
     /// Takes an input that came from the browser, and tells the application what followed.
@@ -366,7 +346,7 @@ impl LostHandler for OnLost {
         let Some(engine) = self.0.upgrade() else { return };
         // A connection that the browser closed is opened again by the next request; one that we gave up is not.
         if how == Lost::VersionChange {
-            engine.storage.use_memory();
+            engine.storage.give_up();
             let reason = "another tab upgrades or deletes the database; reload this one";
             engine.feed(Input::OpenFailed(StorageFailure::Unavailable(reason.to_owned())));
         }

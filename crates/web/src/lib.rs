@@ -13,7 +13,6 @@ mod global;
 mod identity;
 mod lifecycle;
 mod lock;
-mod memory_store;
 mod migrations;
 mod options;
 mod panic;

@@ -17,13 +17,20 @@ extern "C" {
 }
 
 thread_local! {
+    static IS_HOOKED: Cell<bool> = const { Cell::new(false) };
     static PANICKED: Cell<bool> = const { Cell::new(false) };
     static LISTENERS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes sure that a panic is reported to `listener` too.
 pub(crate) fn report_to(listener: &Function) {
-    std::panic::set_hook(Box::new(|info| report(&info.to_string())));
+    if !IS_HOOKED.replace(true) {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            report(&info.to_string());
+            previous(info);
+        }));
+    }
     LISTENERS.with_borrow_mut(|listeners| listeners.push(listener.clone()));
 }
 

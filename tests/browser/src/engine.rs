@@ -149,6 +149,11 @@ impl TestEngine {
         parse(&self.raw.status_json().unwrap_or_default())
     }
 
+    /// Discards a write.
+    pub fn remove(&self, op_id: &str) {
+        self.hear(self.raw.remove(op_id));
+    }
+
     /// Stops talking to the network.
     pub fn pause(&self) {
         self.hear(self.raw.pause());

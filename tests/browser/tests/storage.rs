@@ -120,7 +120,8 @@ async fn a_commit_is_refused_whole_unless_the_replica_record_is_the_expected_one
     opened.run(opened.commit(None, "one", &[(1, "rows of one")])).await.unwrap();
 
     for expect in [None, Some("two"), Some("on"), Some("one ")] {
-        let StorageKind::Commit { fence, expect, replica, put, .. } = opened.commit(expect, "three", &[(1, "wrong"), (2, "wrong")])
+        let StorageKind::Commit { fence, expect, replica, put, .. } =
+            opened.commit(expect, "three", &[(1, "wrong"), (2, "wrong")])
         else {
             unreachable!()
         };

@@ -1,0 +1,220 @@
+//! The engine in a page without a server: what it keeps, what it waits for, and what it says when storage fails.
+#![cfg(target_arch = "wasm32")]
+
+use serde_json::{Value, json};
+use syncline_browser_tests::engine::{TestEngine, anonymous_database};
+use syncline_browser_tests::page::{eval, eval_async, replace_global, unique_name};
+use syncline_browser_tests::raw_stores::records;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+fn none() -> Value {
+    json!({})
+}
+
+#[wasm_bindgen_test]
+async fn writes_without_a_network_survive_a_reload_in_their_order() {
+    let app = unique_name("reload");
+    let first = TestEngine::open(&app, &none()).await;
+    assert_eq!(first.status()["storage"], json!({ "kind": "indexeddb" }));
+    let id = first.insert("Todo", &json!({ "title": "one" })).await;
+    first.insert("Todo", &json!({ "title": "two" })).await;
+    let (op_id, _) =
+        first.mutate(&json!([{ "entity": "Todo", "row_id": id, "kind": "update", "data": { "title": "one, changed" } }]));
+    first.durable(&op_id).await;
+    let (rows, queue) = (first.rows("Todo"), op_ids(&first));
+    first.stop().await;
+
+    let second = TestEngine::open(&app, &none()).await;
+    assert_eq!(second.rows("Todo"), rows);
+    assert_eq!(op_ids(&second), queue);
+    assert_eq!(second.status()["pending"], 3);
+    assert_eq!(records(&anonymous_database(&app), "pendingMutations").await.len(), 3);
+}
+
+#[wasm_bindgen_test]
+async fn what_was_reported_as_durable_needs_no_goodbye() {
+    let app = unique_name("dropped");
+    let first = TestEngine::open(&app, &none()).await;
+    first.insert("Todo", &json!({ "title": "kept" })).await;
+    drop(first);
+    let second = TestEngine::open(&app, &none()).await;
+    assert_eq!(second.column("Todo", "title"), ["kept"]);
+}
+
+#[wasm_bindgen_test]
+async fn many_writes_of_one_task_are_durable_together_and_in_order() {
+    let app = unique_name("burst");
+    let engine = TestEngine::open(&app, &none()).await;
+    let written: Vec<_> =
+        (0..400).map(|n| engine.mutate(&json!([{ "entity": "Todo", "kind": "insert", "data": { "n": n } }]))).collect();
+    assert_eq!(engine.rows("Todo").len(), 400, "shown before anything is stored");
+    for (op_id, _) in &written {
+        engine.durable(op_id).await;
+    }
+    let stored = records(&anonymous_database(&app), "pendingMutations").await;
+    assert_eq!(stored.len(), 400);
+    for (record, (op_id, _)) in stored.iter().zip(&written) {
+        assert!(record.text().contains(op_id), "{} is not {op_id}", record.text());
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_discarded_write_is_gone_from_view_and_disk() {
+    let app = unique_name("discard");
+    let engine = TestEngine::open(&app, &none()).await;
+    engine.insert("Todo", &json!({ "title": "wanted" })).await;
+    let (op_id, _) = engine.mutate(&json!([{ "entity": "Todo", "kind": "insert", "data": { "title": "unwanted" } }]));
+    engine.durable(&op_id).await;
+    engine.remove(&op_id);
+    assert_eq!(engine.column("Todo", "title"), ["wanted"]);
+    engine.stop().await;
+    assert_eq!(records(&anonymous_database(&app), "pendingMutations").await.len(), 1);
+}
+
+#[wasm_bindgen_test]
+async fn a_second_engine_waits_says_so_and_takes_over() {
+    let app = unique_name("two-tabs");
+    let first = TestEngine::open(&app, &none()).await;
+    first.insert("Todo", &json!({ "title": "of the first" })).await;
+
+    let second = TestEngine::new(&app, &none());
+    second.start(None);
+    let waiting = second.status_that("waiting", |status| status["storage"]["kind"] == "waiting").await;
+    assert_eq!(waiting["storage"]["reason"], "another tab");
+    // A write made while waiting is in the view at once and follows what the first tab wrote.
+    let (op_id, _) = second.mutate(&json!([{ "entity": "Todo", "kind": "insert", "data": { "title": "of the second" } }]));
+
+    first.stop().await;
+    second.event("opened").await;
+    second.durable(&op_id).await;
+    assert_eq!(second.status()["storage"]["kind"], "indexeddb");
+    let mut titles = second.column("Todo", "title");
+    titles.sort();
+    assert_eq!(titles, ["of the first", "of the second"]);
+    second.stop().await;
+    let stored = records(&anonymous_database(&app), "pendingMutations").await;
+    assert!(stored[0].text().contains("of the first") && stored[1].text().contains("of the second"));
+}
+
+#[wasm_bindgen_test]
+async fn without_indexeddb_everything_stays_in_memory_and_the_status_says_so() {
+    let missing = replace_global("indexedDB", "undefined");
+    let engine = TestEngine::open(&unique_name("missing"), &none()).await;
+    drop(missing);
+    assert_eq!(engine.status()["storage"], json!({ "kind": "memory", "reason": "this browser has no IndexedDB here" }));
+    engine.insert("Todo", &json!({ "title": "kept as long as the page" })).await;
+    assert_eq!(engine.column("Todo", "title"), ["kept as long as the page"]);
+}
+
+#[wasm_bindgen_test]
+async fn a_browser_that_refuses_to_open_is_no_obstacle() {
+    let refusing = replace_global("IDBFactory", "class { static [Symbol.hasInstance]() { return true } }");
+    let factory = replace_global("indexedDB", "{ open() { throw new DOMException('private', 'SecurityError') } }");
+    let engine = TestEngine::open(&unique_name("refused"), &none()).await;
+    drop((refusing, factory));
+    assert_eq!(engine.status()["storage"], json!({ "kind": "memory", "reason": "SecurityError: private" }));
+}
+
+#[wasm_bindgen_test]
+async fn persist_false_leaves_no_trace() {
+    let app = unique_name("memory");
+    let engine = TestEngine::open(&app, &json!({ "persist": false })).await;
+    assert_eq!(engine.status()["storage"]["kind"], "memory");
+    engine.insert("Todo", &json!({ "title": "volatile" })).await;
+    engine.stop().await;
+    let names = eval_async("indexedDB.databases().then((all) => all.map((one) => one.name).join())").await;
+    assert!(!names.as_string().unwrap().contains(&app));
+}
+
+#[wasm_bindgen_test]
+async fn a_database_taken_away_is_said_at_once_and_nothing_is_lost() {
+    let app = unique_name("taken");
+    let engine = TestEngine::open(&app, &none()).await;
+    engine.insert("Todo", &json!({ "title": "before" })).await;
+    let name = anonymous_database(&app);
+    eval_async(&format!(
+        "new Promise((resolve, reject) => {{ const request = indexedDB.deleteDatabase('{name}');
+         request.onerror = request.onblocked = reject; request.onsuccess = () => resolve() }})"
+    ))
+    .await;
+    let status = engine.status_that("memory", |status| status["storage"]["kind"] == "memory").await;
+    assert!(status["storage"]["reason"].as_str().unwrap().contains("another tab"), "{status}");
+    engine.insert("Todo", &json!({ "title": "after" })).await;
+    let mut titles = engine.column("Todo", "title");
+    titles.sort();
+    assert_eq!(titles, ["after", "before"]);
+    assert_eq!(engine.status()["pending"], 2);
+}
+
+#[wasm_bindgen_test]
+async fn a_full_disk_is_said_and_the_write_stays_queued() {
+    let engine = TestEngine::open(&unique_name("full"), &none()).await;
+    eval(
+        "globalThis.add = IDBObjectStore.prototype.add;
+         IDBObjectStore.prototype.add = function () { throw new DOMException('no room', 'QuotaExceededError') }",
+    );
+    engine.mutate(&json!([{ "entity": "Todo", "kind": "insert", "data": { "title": "too much" } }]));
+    let problem = engine.event("problem").await;
+    eval("IDBObjectStore.prototype.add = add");
+    assert_eq!(problem["code"], "STORAGE_FULL");
+    assert_eq!(engine.status()["storage"]["kind"], "memory");
+    assert_eq!(engine.column("Todo", "title"), ["too much"]);
+    assert_eq!(engine.mutations().len(), 1);
+}
+
+#[wasm_bindgen_test]
+async fn a_newer_database_is_reported_and_left_alone() {
+    let app = unique_name("newer");
+    let name = anonymous_database(&app);
+    let open = |version: u32| {
+        format!(
+            "new Promise((resolve, reject) => {{ const request = indexedDB.open('{name}', {version});
+             request.onerror = reject; request.onsuccess = () => {{ request.result.close(); resolve(); }} }})"
+        )
+    };
+    eval_async(&open(7)).await;
+    let engine = TestEngine::new(&app, &none());
+    engine.start(None);
+    assert_eq!(engine.event("problem").await["code"], "STORAGE_TOO_NEW");
+    assert_eq!(engine.status()["storage"]["kind"], "memory");
+    eval_async(&open(7)).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_known_token_opens_its_identity_and_an_unknown_one_shows_nothing() {
+    let app = unique_name("tokens");
+    let map = json!([{ "token_hash": syncline_web::token_hash("known"), "identity": { "user_id": "ada", "tenant_id": null } }]);
+    eval(&format!("localStorage.setItem('syncline_{app}_identities', {})", Value::from(map.to_string())));
+    let known = TestEngine::new(&app, &none());
+    known.start(Some("known"));
+    assert_eq!(known.event("opened").await["identity"]["user_id"], "ada");
+
+    let unknown = TestEngine::new(&app, &none());
+    unknown.start(Some("unknown"));
+    assert_eq!(unknown.status()["identity"], Value::Null);
+    assert_eq!(unknown.status()["storage"]["kind"], "opening");
+    eval(&format!("localStorage.removeItem('syncline_{app}_identities')"));
+}
+
+#[wasm_bindgen_test]
+async fn refused_calls_carry_their_code() {
+    let engine = TestEngine::open(&unique_name("codes"), &none()).await;
+    let cases = [
+        (json!([]), "TRANSACTION_TOO_LARGE"),
+        (json!([{ "entity": "Todo", "row_id": "r", "kind": "merge", "data": {} }]), "UNKNOWN_KIND"),
+        (json!([{ "entity": "$x", "kind": "insert", "data": {} }]), "INVALID_NAME"),
+        (json!([{ "entity": "Todo", "row_id": "a b", "kind": "insert", "data": {} }]), "INVALID_ROW_ID"),
+        (json!([{ "entity": "Todo", "row_id": "none", "kind": "delete" }]), "ROW_NOT_FOUND"),
+        (json!([{ "entity": "Todo", "kind": "insert", "data": { "n": 9_007_199_254_740_993_u64 } }]), "VALUE_OUT_OF_RANGE"),
+        (json!({ "entity": "Todo" }), "INVALID_JSON"),
+    ];
+    for (changes, code) in cases {
+        assert_eq!(engine.try_mutate(&changes).unwrap_err(), code, "{changes}");
+    }
+}
+
+fn op_ids(engine: &TestEngine) -> Vec<Value> {
+    engine.mutations().iter().map(|mutation| mutation["op_id"].clone()).collect()
+}
