@@ -107,11 +107,9 @@ impl Client {
             return Err(PageFault::Shape);
         }
         match page.snapshot {
-            Some(mark) if mark.start => Ok(()),
-            Some(_) if self.record.staging.is_none() => Err(PageFault::Shape),
-            Some(_) => Ok(()),
+            Some(mark) if !mark.start && self.record.staging.is_none() => Err(PageFault::Shape),
             None if page.from > self.stream_place().1 => Err(PageFault::Gap),
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -147,11 +145,12 @@ impl Client {
         let mut changes = Vec::new();
         let version = self.log.advance();
         for page in pages {
-            let Some(record) = add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes)) else {
+            let Some(records) = add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes))
+            else {
                 // What was added before stays in memory alone; the next pull brings all of it again.
                 return false;
             };
-            put.extend(record);
+            put.extend(records);
         }
         self.record.shown = position;
         let dirty = self.base_changed(changes);
@@ -192,8 +191,8 @@ impl Client {
     }
 }
 
-/// Adds one page to a generation as one record and moves the position behind it. Gives the record, if there were changes;
-/// `None` when a row is not of the documented shape, and then nothing was added.
+/// Adds one page to a generation as one record and moves the position behind it. Gives the record with its key, or no record
+/// when nothing changed; `None` when a row is not of the documented shape, and then nothing was added.
 pub(crate) fn add_page(
     generation: &mut Generation,
     names: &mut Names,
@@ -201,21 +200,20 @@ pub(crate) fn add_page(
     page: &Page,
     version: u64,
     report: Option<&mut Vec<BaseChange>>,
-) -> Option<Option<(u64, Vec<u8>)>> {
+) -> Option<Vec<(u64, Vec<u8>)>> {
     let sections = encode_changes(generation, names, position.seq, page)?;
-    let record = if sections.is_empty() {
-        None
-    } else {
+    let mut records = Vec::new();
+    if !sections.is_empty() {
         let bytes = write_segment(SegmentKind::Commit, position.seq, page.to, sections);
         let head = read_segment(&bytes).ok()?;
         let key = position.take_key();
         generation.add_segment(names, key, bytes.clone(), head, version, report);
         generation.forgets |= page.changes.iter().any(|change| matches!(change.kind, ChangeKind::Leave));
-        Some((key, bytes))
-    };
+        records.push((key, bytes));
+    }
     position.seq = page.to;
     position.token = Some(page.cursor.token.clone());
-    Some(record)
+    Some(records)
 }
 
 /// Picks the last word about each row of the page and encodes it.
@@ -244,12 +242,8 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
         match &change.data {
             Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref()).ok()?,
             // A deletion matters only where an earlier record holds the row.
-            None => {
-                let index = names.intern(entity);
-                if generation.contains(index, id.as_bytes()) {
-                    section.add_tombstone(id, change.seq);
-                }
-            }
+            None if generation.contains(names.intern(entity), id.as_bytes()) => section.add_tombstone(id, change.seq),
+            None => {}
         }
     }
     sections.retain(|section| !section.is_empty());

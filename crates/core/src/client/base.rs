@@ -119,8 +119,10 @@ impl Generation {
             for (id, _) in tombstones(&segment.bytes, section, end) {
                 let Some(old) = index.remove(segments, id.as_bytes()) else { continue };
                 hidden.push(old.segment);
-                if let Some(changes) = report.as_deref_mut() {
-                    changes.push(BaseChange { entity: *entity, id: id.to_owned(), same: false });
+                match report.as_deref_mut() {
+                    Some(changes) => changes.push(BaseChange { entity: *entity, id: id.to_owned(), same: false }),
+                    // Read from disk, where a row that left and one that was deleted look the same: be rid of both.
+                    None => self.forgets = true,
                 }
             }
         }

@@ -190,10 +190,12 @@ fn check_data(entity: &EntityName, row_id: &RowId, kind: &ChangeKind, data: Opti
     Ok(Some(data))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
 fn refused(error: IntentError) -> ClientError {
     match error {
         IntentError::Id(error) => ClientError::Id(error),
         IntentError::Value(error) => ClientError::Value(error),
+        // Data that is missing was refused before. The enum is open to newer reasons, which a size describes least wrongly.
         _ => ClientError::Size,
     }
 }

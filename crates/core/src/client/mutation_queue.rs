@@ -1,6 +1,6 @@
 //! The application's writes in the order they were made. Clocks and ids never order anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_protocol::{ChangeKind, OpId, limits};
 
@@ -18,7 +18,7 @@ pub(crate) struct MutationQueue {
     /// The open write that inserts a row with this id; for dependencies by reference.
     inserts: BTreeMap<String, QueuePlace>,
     /// Applied writes by the seq the stream must pass.
-    applied: BTreeMap<(u64, QueuePlace), ()>,
+    applied: BTreeSet<(u64, QueuePlace)>,
     next_place: u64,
     failed: usize,
 }
@@ -71,7 +71,7 @@ impl MutationQueue {
             match &state {
                 MutationState::Failed(_) => self.failed += 1,
                 MutationState::Applied(seq) => {
-                    self.applied.insert((*seq, place), ());
+                    self.applied.insert((*seq, place));
                 }
                 MutationState::Pending | MutationState::Sent => {}
             }
@@ -98,7 +98,7 @@ impl MutationQueue {
 
     /// Applied writes that the stream has passed.
     pub(crate) fn passed_by(&self, seq: u64) -> Vec<QueuePlace> {
-        self.applied.keys().take_while(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place).collect()
+        self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place).collect()
     }
 
     pub(crate) fn get(&self, place: QueuePlace) -> Option<&Mutation> {

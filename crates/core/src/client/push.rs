@@ -221,10 +221,10 @@ impl Client {
     /// The server closed because of a message's size: smaller batches, and a single one that is too large waits.
     pub(super) fn push_too_large(&mut self) {
         let Some(flight) = &self.push.flight else { return };
-        if let (1, Some((place, _))) = (flight.writes.len(), flight.writes.first()) {
-            if let Some(mutation) = self.queue.get_mut(*place) {
-                mutation.parked = true;
-            }
+        if let [(place, _)] = flight.writes.as_slice()
+            && let Some(mutation) = self.queue.get_mut(*place)
+        {
+            mutation.parked = true;
         }
         self.push.batch_max = 1;
     }

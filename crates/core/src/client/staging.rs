@@ -61,7 +61,7 @@ impl Client {
             return true;
         }
         let version = self.log.advance();
-        let Some(record) = add_page(generation, &mut self.names, &mut staging.position, page, version, None) else {
+        let Some(records) = add_page(generation, &mut self.names, &mut staging.position, page, version, None) else {
             return false;
         };
         staging.consistent_at = staging.consistent_at.max(page.consistent_at.unwrap_or(0));
@@ -69,15 +69,15 @@ impl Client {
         let complete = staging.ended && staging.position.seq >= staging.consistent_at;
         self.confirm_own(page);
         if complete {
-            self.show_staging(record);
+            self.show_staging(records);
         } else {
-            self.queue_commit(record.into_iter().collect(), Vec::new(), None);
+            self.queue_commit(records, Vec::new(), None);
         }
         true
     }
 
     /// Shows the new copy instead of the old one. Rows that are equal in both keep their version.
-    fn show_staging(&mut self, record: Option<(u64, Vec<u8>)>) {
+    fn show_staging(&mut self, records: Vec<(u64, Vec<u8>)>) {
         let (Some(staging), Some(generation)) = (self.record.staging.take(), self.staging.take()) else { return };
         let old = std::mem::replace(&mut self.base, generation);
         self.record.shown = staging.position;
@@ -92,15 +92,14 @@ impl Client {
         self.refresh_rows(self.overlay.touched());
         let first = first_key(old.number);
         // Queued as it is: the rows of the last page and the exchange are one transaction.
-        self.queue_commit(record.into_iter().collect(), removed, Some((first, first + u64::from(u32::MAX))));
+        self.queue_commit(records, removed, Some((first, first + u64::from(u32::MAX))));
     }
 
     fn compare_entity(&mut self, old: &Generation, entity: EntityIndex) {
-        if old.len(entity) == 0 {
-            if self.base.len(entity) > 0 {
-                self.changed.insert(entity);
-                self.log.record_all(entity);
-            }
+        if old.len(entity) == 0 && self.base.len(entity) > self.overlay.rows(entity).count() {
+            // Nearly all of it is new: a reader gets everything, and nothing is compared.
+            self.changed.insert(entity);
+            self.log.record_all(entity);
             return;
         }
         for id in self.base.ids(entity) {

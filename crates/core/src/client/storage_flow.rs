@@ -261,7 +261,6 @@ impl Client {
     /// A reply came. Unknown ids are late or repeated ones.
     pub(super) fn stored(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
         match self.storage.requests.remove(&request) {
-            None => {}
             Some(Purpose::Enqueue(places)) => self.enqueued(&places, result),
             Some(Purpose::Mark) => self.batch_marked(request, result),
             Some(Purpose::Commit { replica, removed, then_delete }) => {
@@ -276,11 +275,8 @@ impl Client {
                 Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
                 Err(_) => self.storage.compaction = CompactionState::Off,
             },
-            Some(Purpose::Tidy) => {
-                if result == Err(StorageFailure::Conflict) {
-                    self.degrade(&StorageFailure::Conflict);
-                }
-            }
+            Some(Purpose::Tidy) if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
+            Some(Purpose::Tidy) | None => {}
         }
     }
 

@@ -1,0 +1,427 @@
+//! The line to the server, driven by hand: each test is a table of what happens and what the client does about it.
+
+use std::fmt::Write;
+
+use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, StorageKind, StoredReplica, StoredValue};
+use syncline_protocol::{ChangeKind, ClientMessage, Row, Timestamp};
+
+use crate::node::alice;
+use crate::tests;
+
+/// A client whose every output is written down.
+struct Script {
+    client: Client,
+    now: u64,
+    log: String,
+    next_key: u64,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut script = Self::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.give(Input::Opened(Box::default()));
+        script.log.clear();
+        script
+    }
+
+    fn unstarted(paused: bool) -> Self {
+        let mut config = ClientConfig::with_seed([7; 32]);
+        config.start_paused = paused;
+        Self { client: Client::new(config), now: 1_700_000_000_000, log: String::new(), next_key: 0 }
+    }
+
+    fn give(&mut self, input: Input) {
+        self.client.handle_input(Timestamp(self.now), input);
+        self.drain();
+    }
+
+    /// Lets time pass in one step; every timer on the way fires.
+    fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while let Output::Idle { wake_at: Some(at) } = self.client.poll_output()
+            && at.0 <= end
+        {
+            self.now = self.now.max(at.0);
+            self.give(Input::Tick);
+        }
+        self.now = end;
+        self.give(Input::Tick);
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let line = match self.client.poll_output() {
+                Output::Idle { .. } => return,
+                Output::ResolveIdentity => "resolve".to_owned(),
+                Output::OpenStorage { .. } => "open database".to_owned(),
+                Output::OpenSocket => "open socket".to_owned(),
+                Output::CloseSocket { code } => format!("close {code}"),
+                Output::Send(text) => match ClientMessage::parse(&text).unwrap() {
+                    ClientMessage::Hello(hello) => format!("hello {:?}", hello.cursor),
+                    ClientMessage::Resume(resume) => format!("resume {}", resume.cursor),
+                    ClientMessage::Push(push) => format!("push {}", push.transactions.len()),
+                    ClientMessage::Heartbeat => "heartbeat".to_owned(),
+                },
+                Output::Pull { path_and_query, .. } => format!("pull {path_and_query}"),
+                Output::Store(request) => {
+                    self.store(request.kind, request.id);
+                    continue;
+                }
+                Output::Notify(Event::TokenNeeded { code }) => format!("token needed: {code}"),
+                Output::Notify(Event::IdentityFlipped) => "identity flipped".to_owned(),
+                Output::Notify(Event::Problem { code, .. }) => format!("problem {}", code.code()),
+                Output::Notify(Event::MutationLost { error, .. }) => format!("lost: {}", error.code),
+                Output::Notify(Event::MutationFailed { error, .. }) => format!("failed: {}", error.code),
+                Output::Notify(Event::Synced { seq }) => format!("synced {seq}"),
+                Output::Notify(_) => continue,
+            };
+            writeln!(self.log, "{line}").unwrap();
+        }
+    }
+
+    fn store(&mut self, kind: StorageKind, request: syncline_core::client::RequestId) {
+        let value = match kind {
+            StorageKind::Enqueue { records } => {
+                let keys = records.iter().map(|_| {
+                    self.next_key += 1;
+                    self.next_key
+                });
+                StoredValue::Keys(keys.collect())
+            }
+            StorageKind::UpdateQueue { put, remove, .. } => {
+                StoredValue::Keys(put.into_iter().map(|(key, _)| key).chain(remove).collect())
+            }
+            _ => StoredValue::Done,
+        };
+        self.client.handle_input(Timestamp(self.now), Input::Stored { request, result: Ok(value) });
+    }
+
+    fn write(&mut self) {
+        let data: Row = [("a".to_owned(), 1.into())].into_iter().collect();
+        let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some(data) };
+        self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
+        self.drain();
+    }
+
+    /// Lets time pass until the client connects again; says how long that took.
+    fn wait_for_retry(&mut self) -> u64 {
+        let before = self.now;
+        while self.state() == "waiting" {
+            self.pass(50);
+        }
+        self.now - before
+    }
+
+    /// An empty snapshot at seq 5, so that there is a cursor.
+    fn go_live(&mut self) {
+        self.give(Input::SocketOpened);
+        self.welcome("resync", 5);
+        self.answer_pull(200, &page(5, 5, r#","snapshot":{"start":true,"end":true}"#));
+        self.log.clear();
+    }
+
+    fn welcome(&mut self, resume: &str, head: u64) {
+        self.give(Input::Received(format!(
+            r#"{{"type":"welcome","protocol":1,"identity":{{"user_id":"alice","tenant_id":null}},"epoch":"e","head":{head},"resume":"{resume}","outcome_floor":0,"server_time":0,"heartbeat_ms":20000}}"#
+        )));
+    }
+
+    fn answer_pull(&mut self, status: u16, body: &str) {
+        // The client counts its requests; late and unknown ids do nothing, so every small number may be tried.
+        for id in 0..40 {
+            self.give(Input::PullAnswered {
+                request: syncline_core::client::RequestId(id),
+                status,
+                body: body.to_owned(),
+                retry_after_ms: None,
+            });
+            if !self.client.status().syncing {
+                return;
+            }
+        }
+    }
+
+    fn expect(&mut self, expected: &[&str]) {
+        let log = std::mem::take(&mut self.log);
+        assert_eq!(log.lines().collect::<Vec<_>>(), expected, "{:?}", self.client.status());
+    }
+
+    fn state(&self) -> String {
+        let status = serde_json::to_value(self.client.status()).unwrap();
+        status["connection"]["state"].as_str().unwrap().to_owned()
+    }
+}
+
+fn page(from: u64, to: u64, more: &str) -> String {
+    format!(
+        r#"{{"scope":"all","from":{from},"to":{to},"cursor":{{"last_seq":{to},"token":"t{to}"}},"has_more":false,"changes":[],"transactions":[],"checksum":"0000000000000000"{more}}}"#
+    )
+}
+
+fn frame(from: u64, to: u64, changes: &str, checksum: &str) -> Input {
+    Input::Received(format!(
+        r#"{{"type":"frame","scope":"all","from":{from},"to":{to},"cursor":{{"last_seq":{to},"token":"t{to}"}},"has_more":false,"changes":[{changes}],"checksum":"{checksum}"}}"#
+    ))
+}
+
+fn closed(code: u16) -> Input {
+    Input::SocketClosed { code, reason: String::new() }
+}
+
+tests! {
+    fn an_empty_replica_pulls_and_then_streams() {
+        let mut script = Script::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.give(Input::Opened(Box::default()));
+        script.give(Input::SocketOpened);
+        script.welcome("resync", 5);
+        script.answer_pull(200, &page(5, 5, r#","snapshot":{"start":true,"end":true}"#));
+        script.expect(&[
+            "open database", "open socket", "hello None", "pull /api/sync/pull?user_id=alice", "resume t5", "synced 5",
+        ]);
+        assert_eq!(script.state(), "live");
+    }
+
+    fn an_unknown_token_is_resolved_before_anything_is_shown() {
+        let mut script = Script::unstarted(false);
+        script.give(Input::Start { identity: None });
+        script.expect(&["resolve"]);
+        script.give(Input::IdentityUnavailable { status: None, code: None, retry_after_ms: None });
+        assert_eq!(script.state(), "waiting");
+        script.pass(1_000);
+        script.expect(&["resolve"]);
+        script.give(Input::IdentityUnavailable { status: Some(401), code: Some("TOKEN_EXPIRED".to_owned()), retry_after_ms: None });
+        script.expect(&["token needed: TOKEN_EXPIRED"]);
+        script.give(Input::TokenUnavailable);
+        script.pass(600_000);
+        script.expect(&[]);
+        script.give(Input::TokenChanged);
+        script.give(Input::IdentityResolved(alice()));
+        script.expect(&["resolve", "open database"]);
+    }
+
+    fn each_close_code_has_its_answer() {
+        let cases: [(u16, &str, &[&str]); 9] = [
+            (1006, "waiting", &["close 1000"]),
+            (1012, "waiting", &["close 1000"]),
+            (4400, "incompatible", &["problem INVALID_FRAME", "close 1000"]),
+            (4401, "unauthorized", &["close 1000", "token needed: UNAUTHENTICATED"]),
+            (4409, "stopped", &["close 1000", "identity flipped"]),
+            (4413, "waiting", &["problem PAYLOAD_TOO_LARGE", "close 1000"]),
+            (4414, "waiting", &["close 1000"]),
+            (4426, "incompatible", &["problem PROTOCOL_MISMATCH", "close 1000"]),
+            (4430, "paused", &["close 1000"]),
+        ];
+        for (code, state, expected) in cases {
+            let mut script = Script::new();
+            script.go_live();
+            script.give(closed(code));
+            assert_eq!(script.state(), state, "{code}");
+            script.expect(expected);
+            assert_eq!(script.client.status().seq, 5, "nothing is lost");
+        }
+    }
+
+    fn delays_are_capped_and_start_again_after_a_stable_connection() {
+        let mut script = Script::new();
+        let mut longest = 0;
+        for _ in 0..40 {
+            script.give(closed(1006));
+            longest = longest.max(script.wait_for_retry());
+        }
+        assert!((10_000..=30_050).contains(&longest), "{longest}");
+        script.go_live();
+        script.pass(4_000);
+        script.give(closed(1006));
+        script.wait_for_retry();
+        script.go_live();
+        script.pass(5_000);
+        script.log.clear();
+        script.give(closed(1006));
+        assert!(script.wait_for_retry() <= 1_050);
+    }
+
+    fn silence_is_noticed_and_heartbeats_are_sent() {
+        let mut script = Script::new();
+        script.go_live();
+        script.pass(20_000);
+        script.expect(&["heartbeat"]);
+        script.give(Input::Received(r#"{"type":"heartbeat"}"#.to_owned()));
+        script.pass(39_000);
+        script.expect(&["heartbeat"]);
+        script.pass(1_000);
+        script.expect(&["heartbeat", "close 1000"]);
+        assert_eq!(script.state(), "waiting");
+    }
+
+    fn a_push_without_an_answer_ends_the_socket_and_is_sent_again() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        script.expect(&["push 1"]);
+        script.pass(30_000);
+        assert!(script.log.contains("close 1000"), "{}", script.log);
+        script.wait_for_retry();
+        script.log.clear();
+        script.give(Input::SocketOpened);
+        script.welcome("stream", 5);
+        assert!(script.log.contains("push 1"), "{}", script.log);
+    }
+
+    fn writes_are_gathered_for_a_moment_and_full_batches_go_at_once() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.write();
+        script.expect(&[]);
+        script.pass(99);
+        script.expect(&[]);
+        script.pass(1);
+        script.expect(&["push 2"]);
+        let mut script = Script::new();
+        script.go_live();
+        for _ in 0..60 {
+            script.write();
+        }
+        script.expect(&["push 50"]);
+    }
+
+    fn what_is_no_syncline_answer_waits_and_loses_nothing() {
+        for (status, body, code) in [
+            (200, "<html>sign in</html>", "UNEXPECTED_RESPONSE"),
+            (502, "<html>bad gateway</html>", "UNEXPECTED_RESPONSE"),
+            (503, r#"{"error":{"code":"BUSY","message":"later"}}"#, "BUSY"),
+            (410, r#"{"error":{"code":"RESYNC_REQUIRED","message":"?"}}"#, "RESYNC_REQUIRED"),
+        ] {
+            let mut script = Script::new();
+            script.write();
+            script.give(Input::SocketOpened);
+            script.welcome("resync", 5);
+            script.answer_pull(status, body);
+            assert_eq!(script.state(), "waiting", "{status}");
+            let status = script.client.status();
+            assert_eq!(status.last_error.unwrap().code, code);
+            assert_eq!(status.pending, 1);
+        }
+    }
+
+    fn an_identity_flip_over_http_ends_the_client() {
+        let mut script = Script::new();
+        script.give(Input::SocketOpened);
+        script.welcome("resync", 5);
+        script.log.clear();
+        script.answer_pull(409, r#"{"error":{"code":"IDENTITY_CHANGED","message":"?"}}"#);
+        script.expect(&["close 1000", "identity flipped"]);
+        script.give(closed(1006));
+        script.pass(600_000);
+        script.expect(&[]);
+    }
+
+    fn unstored_writes_are_lost_aloud_when_the_identity_flips() {
+        let mut script = Script::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.write();
+        script.log.clear();
+        script.give(Input::Opened(Box::new(StoredReplica { memory: Some("off".to_owned()), ..StoredReplica::default() })));
+        script.give(Input::SocketOpened);
+        script.log.clear();
+        script.give(closed(4409));
+        script.expect(&["close 1000", "lost: IDENTITY_CHANGED", "identity flipped"]);
+    }
+
+    fn gaps_repetitions_and_bad_checksums_in_frames() {
+        let row = r#"{"seq":6,"entity":"Todo","row_id":"r","kind":"insert","data":{"a":1}}"#;
+        let sum = format!("{:016x}", syncline_protocol::change_checksum("Todo", "r", 6));
+        let mut script = Script::new();
+        script.go_live();
+        script.give(frame(5, 6, row, &sum));
+        assert_eq!(script.client.row_json("Todo", "r").as_deref(), Some(r#"{"id":"r","a":1}"#));
+        let version = script.client.row_version("Todo", "r");
+        script.give(frame(5, 6, row, &sum));
+        assert_eq!((script.client.row_version("Todo", "r"), script.state().as_str()), (version, "live"));
+        script.give(frame(8, 9, "", "0000000000000000"));
+        script.expect(&["problem INVALID_FRAME", "close 1000"]);
+        for (bad, code) in [
+            (frame(5, 6, row, "0000000000000000"), "problem CHECKSUM_MISMATCH"),
+            (frame(5, 6, &row.replace(r#"{"a":1}"#, "[1]"), &sum), "problem INVALID_FRAME"),
+            (frame(6, 5, "", "0000000000000000"), "problem INVALID_FRAME"),
+            (Input::Received("<html>".to_owned()), "problem INVALID_FRAME"),
+        ] {
+            let mut script = Script::new();
+            script.go_live();
+            script.give(bad);
+            script.expect(&[code, "close 1000"]);
+            assert_eq!(script.client.status().seq, 5);
+        }
+    }
+
+    fn an_unknown_kind_stops_the_stream_where_it_stands() {
+        let row = r#"{"seq":6,"entity":"Todo","row_id":"r","kind":"teleport","data":{"a":1}}"#;
+        let sum = format!("{:016x}", syncline_protocol::change_checksum("Todo", "r", 6));
+        let mut script = Script::new();
+        script.go_live();
+        script.give(frame(5, 6, row, &sum));
+        script.expect(&["problem UNKNOWN_KIND", "close 1000"]);
+        assert_eq!((script.state().as_str(), script.client.status().seq), ("incompatible", 5));
+        script.pass(600_000);
+        script.expect(&[]);
+    }
+
+    fn pausing_closes_and_resuming_connects() {
+        let mut script = Script::unstarted(true);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.give(Input::Opened(Box::default()));
+        script.expect(&["open database"]);
+        script.write();
+        assert_eq!(script.state(), "paused");
+        script.give(Input::Resume);
+        script.expect(&["open socket"]);
+        script.go_live();
+        script.give(Input::Pause);
+        script.give(Input::Wake);
+        script.expect(&["close 1000"]);
+    }
+
+    fn waking_up_cuts_a_wait_short_and_distrusts_an_old_socket() {
+        let mut script = Script::new();
+        script.give(closed(1006));
+        script.log.clear();
+        script.give(Input::Wake);
+        script.expect(&["open socket"]);
+        script.go_live();
+        script.give(Input::Wake);
+        script.expect(&["heartbeat"]);
+        // The timers of a frozen page did not fire.
+        script.now += 30_000;
+        script.client.handle_input(Timestamp(script.now), Input::Wake);
+        script.drain();
+        script.expect(&["close 1000", "open socket"]);
+    }
+
+    fn a_clock_set_back_does_not_stretch_a_wait() {
+        let mut script = Script::new();
+        script.give(closed(1006));
+        script.now -= 86_400_000;
+        script.log.clear();
+        script.give(Input::Tick);
+        script.pass(1_000);
+        script.expect(&["open socket"]);
+    }
+
+    fn writes_whose_outcome_is_forgotten_are_not_sent_again() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        script.give(closed(1006));
+        script.pass(1_000);
+        script.give(Input::SocketOpened);
+        script.log.clear();
+        let welcome = r#"{"type":"welcome","protocol":1,"identity":{"user_id":"alice","tenant_id":null},"epoch":"e","head":5,"resume":"stream","outcome_floor":1800000000000,"server_time":0,"heartbeat_ms":20000}"#;
+        script.give(Input::Received(welcome.to_owned()));
+        script.expect(&["failed: OUTCOME_UNKNOWN", "synced 5"]);
+        assert_eq!(script.client.status().failed, 1);
+    }
+}

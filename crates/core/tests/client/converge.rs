@@ -1,0 +1,302 @@
+//! Many replicas, many faults: what must hold after every step, and where all must arrive once the faults stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use syncline_core::client::{Connection, Input, NewChange};
+use syncline_protocol::{ChangeKind, OpId, Row, Timestamp};
+
+use crate::disk::Disk;
+use crate::node::Node;
+use crate::random::{Random, for_seeds};
+use crate::server::Server;
+use crate::tests;
+
+const ENTITIES: [&str; 2] = ["Note", "Todo"];
+
+/// How often each fault happens, in per cent of the steps. Each seed draws its own.
+#[derive(Debug, Clone, Copy)]
+struct Faults {
+    disconnect: u64,
+    crash: u64,
+    power_cut: bool,
+    mangle: u64,
+    truncate: u64,
+    busy: u64,
+    bad: u64,
+}
+
+struct World {
+    random: Random,
+    faults: Faults,
+    server: Server,
+    nodes: Vec<Node>,
+    now: Timestamp,
+    /// op_ids that the application discarded before they were sent, or that were told as failed.
+    settled: BTreeSet<String>,
+}
+
+impl World {
+    fn new(seed: u64, faults: bool) -> Self {
+        let mut random = Random::new(seed);
+        let mut chance = |most: usize| if faults && random.percent(60) { random.below(most + 1) as u64 } else { 0 };
+        let faults = Faults {
+            disconnect: chance(5),
+            crash: chance(4),
+            power_cut: chance(1) == 1,
+            mangle: chance(6),
+            truncate: chance(4),
+            busy: chance(5),
+            bad: chance(20),
+        };
+        let now = Timestamp(1_700_000_000_000);
+        let count = 1 + random.below(3);
+        let nodes = (0..count).map(|_| Node::new(&mut random, Disk::default(), now)).collect();
+        Self { random, faults, server: Server::new(), nodes, now, settled: BTreeSet::new() }
+    }
+
+    fn step(&mut self) {
+        let index = self.random.below(self.nodes.len());
+        self.fault(index);
+        let pick = self.random.below(100);
+        let (now, server) = (self.now, &mut self.server);
+        let node = &mut self.nodes[index];
+        match pick {
+            0..20 => self.write(index),
+            20..40 => drop(node.store_one(now)),
+            40..55 => drop(node.serve_one(now, server)),
+            55..65 => drop(node.stream(server)),
+            65..82 => drop(node.receive_one(now)),
+            82..92 => drop(node.pull_one(now, server)),
+            _ => self.pass_time(index),
+        }
+    }
+
+    fn fault(&mut self, index: usize) {
+        let (now, faults) = (self.now, self.faults);
+        if self.random.percent(faults.disconnect) {
+            self.nodes[index].disconnect(now);
+        }
+        if self.random.percent(faults.crash) {
+            let lost = if faults.power_cut { self.random.below(4) } else { 0 };
+            self.nodes[index].crash(&mut self.random, now, lost);
+        }
+        if self.random.percent(faults.truncate) {
+            let back = self.random.below(6);
+            self.server.truncate(back);
+        }
+        if self.random.percent(faults.busy) {
+            self.server.busy = 1 + self.random.below(2);
+        }
+        if self.random.percent(faults.mangle)
+            && let Some(line) = &mut self.nodes[index].line
+        {
+            // What a lossy follower or a broken proxy does to a stream of frames.
+            match self.random.below(3) {
+                0 => drop(line.down.pop_front()),
+                1 => line.down.extend(line.down.front().cloned()),
+                _ => line.down.rotate_left(line.down.len().min(1)),
+            }
+        }
+    }
+
+    fn pass_time(&mut self, index: usize) {
+        let ahead = self.random.below(3_000) as u64;
+        self.now = self.nodes[index].wake_at.unwrap_or(self.now).max(self.now).min(self.now.plus_ms(ahead + 500));
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        for node in &mut self.nodes {
+            if node.wake_at.is_some_and(|at| at <= self.now) {
+                node.input(self.now, Input::Tick);
+            }
+        }
+    }
+
+    fn write(&mut self, index: usize) {
+        let count = 1 + self.random.below(3);
+        let changes: Vec<NewChange> = (0..count).map(|_| self.change()).collect();
+        let node = &mut self.nodes[index];
+        if self.random.percent(10) {
+            return self.settle_one(index);
+        }
+        // Refused when it does not fit the view, which is most of the time fine: nothing may have happened then.
+        let before = node.client.mutations_json();
+        if node.client.mutate(self.now, changes).is_err() {
+            assert_eq!(node.client.mutations_json(), before, "a refused write leaves nothing behind");
+        }
+        node.drain();
+    }
+
+    fn change(&mut self) -> NewChange {
+        let entity = ENTITIES[self.random.below(2)].to_owned();
+        let id = format!("r{}", self.random.below(8));
+        let kind = [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete][self.random.below(3)].clone();
+        let fields = ["a", "b", "c"];
+        let mut data = Row::new();
+        for field in fields.into_iter().take(1 + self.random.below(3)) {
+            let value = [json!(self.random.below(100)), json!("text \"quoted\" é"), json!(null), json!({"deep": [1, 2.5]})];
+            data.insert(field.to_owned(), value[self.random.below(4)].clone());
+        }
+        if self.random.percent(self.faults.bad) {
+            data.insert("bad".to_owned(), json!(true));
+        }
+        if self.random.percent(20) {
+            data.insert("refers_to".to_owned(), json!(format!("r{}", self.random.below(8))));
+        }
+        let data = (kind != ChangeKind::Delete).then_some(data);
+        NewChange { entity, row_id: Some(id), kind, data }
+    }
+
+    /// Retries or discards something of the queue.
+    fn settle_one(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let mutations = node.mutations();
+        if mutations.is_empty() {
+            return;
+        }
+        let mutation = &mutations[self.random.below(mutations.len())];
+        let op_id = OpId::parse(mutation["op_id"].as_str().unwrap()).unwrap();
+        let result = if self.random.percent(50) {
+            node.client.retry(self.now, &op_id).map(drop)
+        } else {
+            node.client.remove(self.now, &op_id)
+        };
+        if result.is_ok() {
+            self.settled.insert(op_id.to_string());
+        }
+        node.drain();
+    }
+
+    /// What holds at every moment.
+    fn check(&mut self) {
+        for node in &mut self.nodes {
+            let status = node.status();
+            let rows = self.server.history.get(&status.seq).expect("a replica stands where a transaction ended");
+            let mutations = node.mutations();
+            for entity in ENTITIES {
+                let of_entity = rows.iter().filter(|((of, _), _)| of == entity);
+                let mut expected: BTreeMap<String, Row> =
+                    of_entity.map(|((_, id), (_, row))| (id.clone(), row.clone())).collect();
+                fold(&mut expected, entity, &mutations);
+                let shown: BTreeMap<String, Row> = node.rows(entity).into_iter().map(|(id, row)| (id, fields_of(row))).collect();
+                assert_eq!(shown, expected, "the view is the base at {} with the open writes over it", status.seq);
+                node.check_mirror(entity);
+            }
+            let is_open = |mutation: &&Value| matches!(mutation["status"].as_str(), Some("pending" | "sent"));
+            assert_eq!(status.pending, mutations.iter().filter(is_open).count());
+            // I2: what was promised is on disk, or at the server, or the application was told what became of it.
+            let stored: Vec<String> =
+                node.disk.now.queue.values().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
+            for op_id in node.durable.difference(&self.settled) {
+                let on_disk = || stored.iter().any(|record| record.contains(op_id.as_str()));
+                let at_server = || self.server.outcomes.contains_key(&OpId::parse(op_id.as_str()).unwrap());
+                assert!(at_server() || on_disk(), "{op_id} was durable and is nowhere");
+            }
+        }
+    }
+
+    /// The faults stop: everybody must arrive at the server's rows with nothing left to send.
+    fn heal(&mut self) {
+        self.faults = Faults { disconnect: 0, crash: 0, power_cut: false, mangle: 0, truncate: 0, busy: 0, bad: 0 };
+        self.server.busy = 0;
+        for node in &mut self.nodes {
+            node.disconnect(self.now);
+        }
+        for _ in 0..400 {
+            self.run_until_quiet();
+            let done = |node: &Node| {
+                let status = node.status();
+                status.seq == self.server.head && status.pending == 0 && status.connection == Connection::Live
+            };
+            if self.nodes.iter().all(done) {
+                return;
+            }
+            let next = self.nodes.iter().filter_map(|node| node.wake_at).min();
+            self.now = next.expect("a client that is not done waits for something").max(self.now);
+            self.tick();
+        }
+        let stuck: Vec<_> = self.nodes.iter().map(|node| (node.status(), node.client.mutations_json())).collect();
+        panic!("no progress: {stuck:#?}");
+    }
+
+    fn run_until_quiet(&mut self) {
+        let (now, server) = (self.now, &mut self.server);
+        loop {
+            let mut moved = false;
+            for node in &mut self.nodes {
+                moved |= node.store_one(now) || node.serve_one(now, server) || node.receive_one(now);
+                moved |= node.pull_one(now, server) || node.stream(server);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// What holds once everybody has arrived.
+    fn check_arrival(&mut self) {
+        self.check();
+        for node in &mut self.nodes {
+            let failed = node.mutations().iter().filter(|mutation| mutation["status"] == "failed").count();
+            assert_eq!(node.mutations().len(), failed, "what is left in the queue has failed");
+            assert_eq!(node.disk.now.queue.len(), failed, "and so on disk");
+            // I5: what is on disk is what is shown.
+            let mut reopened = Node::new(&mut self.random, node.disk.clone(), self.now);
+            reopened.store_one(self.now);
+            assert_eq!(reopened.status().seq, self.server.head);
+            for entity in ENTITIES {
+                assert_eq!(reopened.rows(entity), node.rows(entity));
+            }
+        }
+    }
+}
+
+/// The rule of the overlay, in its plainest form.
+fn fold(rows: &mut BTreeMap<String, Row>, entity: &str, mutations: &[Value]) {
+    for mutation in mutations.iter().filter(|mutation| mutation["status"] != "failed") {
+        for change in mutation["changes"].as_array().unwrap().iter().filter(|change| change["entity"] == entity) {
+            let id = change["row_id"].as_str().unwrap().to_owned();
+            let data = change["data"].as_object().cloned().unwrap_or_default();
+            match change["kind"].as_str().unwrap() {
+                "insert" => drop(rows.insert(id, data)),
+                "update" => {
+                    if let Some(row) = rows.get_mut(&id) {
+                        row.extend(data);
+                    }
+                }
+                _ => drop(rows.remove(&id)),
+            }
+        }
+    }
+}
+
+fn fields_of(row: Value) -> Row {
+    let Value::Object(mut row) = row else { panic!("a row is an object") };
+    row.remove("id");
+    row
+}
+
+fn run(seed: u64, faults: bool, steps: usize) {
+    let mut world = World::new(seed, faults);
+    for step in 0..steps {
+        world.step();
+        // The oracle reads whole views: every few steps keeps many seeds affordable.
+        if step % 4 == 0 {
+            world.check();
+        }
+    }
+    world.heal();
+    world.check_arrival();
+}
+
+tests! {
+    fn replicas_converge_without_faults() {
+        for_seeds("replicas_converge_without_faults", 60, |seed| run(seed, false, 300));
+    }
+
+    fn replicas_converge_through_faults() {
+        for_seeds("replicas_converge_through_faults", 300, |seed| run(seed, true, 400));
+    }
+}

@@ -1,0 +1,128 @@
+//! A database as the browser's behaves: transactions are whole, in order, and the relaxed ones at the end may vanish.
+
+use std::collections::BTreeMap;
+
+use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiskState {
+    pub(crate) entities: BTreeMap<u64, Vec<u8>>,
+    pub(crate) queue: BTreeMap<u64, Vec<u8>>,
+    pub(crate) replica: Option<Vec<u8>>,
+    pub(crate) journal: Vec<Vec<u8>>,
+    next_queue_key: u64,
+    pub(crate) fence: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) now: DiskState,
+    /// States a power cut may bring back: since the last strict transaction, which is the first.
+    history: Vec<DiskState>,
+    /// Fail this many transactions with `Full`.
+    pub(crate) failing: usize,
+}
+
+impl Disk {
+    pub(crate) fn open(&mut self) -> StoredReplica {
+        self.now.fence += 1;
+        self.history = vec![self.now.clone()];
+        StoredReplica {
+            replica: self.now.replica.clone(),
+            records: self.now.entities.clone().into_iter().collect(),
+            queue: self.now.queue.clone().into_iter().collect(),
+            fence: self.now.fence,
+            memory: None,
+        }
+    }
+
+    /// Loses up to `lost` of the relaxed transactions since the last strict one.
+    pub(crate) fn cut_power(&mut self, lost: usize) {
+        let keep = self.history.len().saturating_sub(lost + 1);
+        if let Some(state) = self.history.get(keep) {
+            self.now = state.clone();
+        }
+    }
+
+    pub(crate) fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
+        if self.failing > 0 {
+            self.failing -= 1;
+            return Err(StorageFailure::Full);
+        }
+        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. });
+        let result = self.now.execute(kind);
+        if strict {
+            self.history.clear();
+        }
+        self.history.push(self.now.clone());
+        result
+    }
+}
+
+impl DiskState {
+    fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
+        match kind {
+            StorageKind::Enqueue { records } => {
+                let mut keys = Vec::new();
+                for record in records {
+                    self.next_queue_key += 1;
+                    self.queue.insert(self.next_queue_key, record);
+                    keys.push(self.next_queue_key);
+                }
+                return Ok(StoredValue::Keys(keys));
+            }
+            StorageKind::UpdateQueue { fence, put, remove } => {
+                self.check_fence(fence)?;
+                let mut keys = Vec::new();
+                for (key, record) in put {
+                    if let Some(place) = self.queue.get_mut(&key) {
+                        *place = record;
+                        keys.push(key);
+                    }
+                }
+                for key in remove {
+                    keys.extend(self.queue.remove(&key).map(|_| key));
+                }
+                return Ok(StoredValue::Keys(keys));
+            }
+            StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
+                self.check_fence(fence)?;
+                if expect != self.replica {
+                    return Err(StorageFailure::Conflict);
+                }
+                self.replica = Some(replica);
+                self.entities.extend(put);
+                for key in delete {
+                    self.entities.remove(&key);
+                }
+                for key in remove_queue {
+                    self.queue.remove(&key);
+                }
+            }
+            StorageKind::Compact { fence, generation, put, delete } => {
+                self.check_fence(fence)?;
+                let replica: serde_json::Value = serde_json::from_slice(self.replica.as_deref().unwrap_or(b"null")).unwrap();
+                if replica["generation"] != generation {
+                    return Err(StorageFailure::Conflict);
+                }
+                self.entities.extend(put);
+                for key in delete {
+                    self.entities.remove(&key);
+                }
+            }
+            StorageKind::DeleteGeneration { fence, first, last } => {
+                self.check_fence(fence)?;
+                self.entities.retain(|key, _| !(first..=last).contains(key));
+            }
+            StorageKind::Quarantine { fence, key } => {
+                self.check_fence(fence)?;
+                self.journal.extend(self.entities.remove(&key));
+            }
+        }
+        Ok(StoredValue::Done)
+    }
+
+    fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {
+        if fence == self.fence { Ok(()) } else { Err(StorageFailure::Conflict) }
+    }
+}

@@ -1,0 +1,248 @@
+//! One client with its disk, its line to the server and what its application was told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+use syncline_core::client::{Client, ClientConfig, Event, Input, Output, RequestId, Status, StorageRequest};
+use syncline_protocol::{ClientMessage, ErrorBody, Identity, PushAnswer, ServerMessage, Timestamp};
+
+use crate::disk::Disk;
+use crate::random::Random;
+use crate::server::Server;
+
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    open: bool,
+    pub(crate) up: VecDeque<String>,
+    pub(crate) down: VecDeque<String>,
+    /// Where the server has sent to; `None` before it streams.
+    place: Option<u64>,
+}
+
+pub(crate) struct Node {
+    pub(crate) client: Client,
+    pub(crate) disk: Disk,
+    pub(crate) stores: VecDeque<StorageRequest>,
+    pub(crate) line: Option<Line>,
+    pub(crate) pull: Option<(RequestId, String)>,
+    pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) events: Vec<Event>,
+    /// op_ids the application was promised.
+    pub(crate) durable: BTreeSet<String>,
+    /// op_ids whose end it was told.
+    pub(crate) ended: BTreeSet<String>,
+    /// What a JavaScript cache built of deltas holds.
+    mirror: BTreeMap<String, (u64, BTreeMap<String, Value>)>,
+    wants_open: bool,
+}
+
+pub(crate) fn alice() -> Identity {
+    Identity { user_id: Some("alice".to_owned()), tenant_id: None }
+}
+
+impl Node {
+    pub(crate) fn new(random: &mut Random, disk: Disk, now: Timestamp) -> Self {
+        let config = ClientConfig::with_seed(random.bytes());
+        let mut node = Self {
+            client: Client::new(config),
+            disk,
+            stores: VecDeque::new(),
+            line: None,
+            pull: None,
+            wake_at: None,
+            events: Vec::new(),
+            durable: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            mirror: BTreeMap::new(),
+            wants_open: false,
+        };
+        node.input(now, Input::Start { identity: Some(alice()) });
+        node
+    }
+
+    pub(crate) fn input(&mut self, now: Timestamp, input: Input) {
+        self.client.handle_input(now, input);
+        self.drain();
+    }
+
+    pub(crate) fn drain(&mut self) {
+        loop {
+            match self.client.poll_output() {
+                Output::Idle { wake_at } => {
+                    self.wake_at = wake_at;
+                    return;
+                }
+                Output::ResolveIdentity => panic!("the identity is known"),
+                Output::OpenStorage { .. } => self.wants_open = true,
+                Output::Store(request) => self.stores.push_back(request),
+                Output::OpenSocket => self.line = Some(Line::default()),
+                Output::CloseSocket { .. } => self.line = None,
+                Output::Send(text) => {
+                    if let Some(line) = &mut self.line {
+                        line.up.push_back(text);
+                    }
+                }
+                Output::Pull { request, path_and_query } => self.pull = Some((request, path_and_query)),
+                Output::Notify(event) => self.learn(event),
+            }
+        }
+    }
+
+    fn learn(&mut self, event: Event) {
+        match &event {
+            Event::MutationDurable { op_id } => {
+                self.durable.insert(op_id.to_string());
+            }
+            Event::MutationConfirmed { op_id, .. } | Event::MutationRemoved { op_id } => {
+                self.ended.insert(op_id.to_string());
+            }
+            _ => {}
+        }
+        self.events.push(event);
+    }
+
+    /// Lets one storage transaction happen.
+    pub(crate) fn store_one(&mut self, now: Timestamp) -> bool {
+        if std::mem::take(&mut self.wants_open) {
+            let stored = self.disk.open();
+            self.input(now, Input::Opened(Box::new(stored)));
+            return true;
+        }
+        let Some(request) = self.stores.pop_front() else { return false };
+        let result = self.disk.execute(request.kind);
+        self.input(now, Input::Stored { request: request.id, result });
+        true
+    }
+
+    /// Lets the server take one message, or the socket open.
+    pub(crate) fn serve_one(&mut self, now: Timestamp, server: &mut Server) -> bool {
+        let Some(line) = &mut self.line else { return false };
+        if !line.open {
+            line.open = true;
+            self.input(now, Input::SocketOpened);
+            return true;
+        }
+        let Some(text) = line.up.pop_front() else { return false };
+        match ClientMessage::parse(&text).expect("clients send what is documented") {
+            ClientMessage::Hello(hello) => {
+                let (welcome, place) = server.hello(&hello);
+                line.place = place;
+                line.down.push_back(ServerMessage::Welcome(welcome).encode());
+            }
+            ClientMessage::Resume(resume) => {
+                line.place = server.resume(&resume.cursor);
+                if line.place.is_none() {
+                    let error = server.pull(Some("useless")).unwrap_err();
+                    line.down.push_back(ServerMessage::Resync { error }.encode());
+                }
+            }
+            ClientMessage::Push(push) => {
+                let results = server.push(&push);
+                line.down.push_back(ServerMessage::Outcomes(PushAnswer { id: push.id, results, frame: None }).encode());
+            }
+            ClientMessage::Heartbeat => {}
+        }
+        true
+    }
+
+    /// Lets the server send what its log has more.
+    pub(crate) fn stream(&mut self, server: &Server) -> bool {
+        let Some(Line { place: Some(place), down, .. }) = &mut self.line else { return false };
+        if *place >= server.head {
+            return false;
+        }
+        if *place < server.floor {
+            let error = server.pull(Some("useless")).unwrap_err();
+            down.push_back(ServerMessage::Resync { error }.encode());
+            if let Some(line) = &mut self.line {
+                line.place = None;
+            }
+            return true;
+        }
+        let page = server.log_page(*place);
+        *place = page.to;
+        down.push_back(ServerMessage::Frame(page).encode());
+        true
+    }
+
+    pub(crate) fn receive_one(&mut self, now: Timestamp) -> bool {
+        let Some(text) = self.line.as_mut().and_then(|line| line.down.pop_front()) else { return false };
+        self.input(now, Input::Received(text));
+        true
+    }
+
+    pub(crate) fn pull_one(&mut self, now: Timestamp, server: &Server) -> bool {
+        let Some((request, path)) = self.pull.take() else { return false };
+        assert!(path.contains("user_id=alice"), "{path}");
+        let token = path.split(['?', '&']).find_map(|part| part.strip_prefix("cursor=")).map(|token| token.replace("%3A", ":"));
+        let (status, body) = match server.pull(token.as_deref()) {
+            Ok(page) => (200, serde_json::to_string(&page).unwrap()),
+            Err(error) => (410, serde_json::to_string(&ErrorBody { error }).unwrap()),
+        };
+        self.input(now, Input::PullAnswered { request, status, body, retry_after_ms: None });
+        true
+    }
+
+    pub(crate) fn disconnect(&mut self, now: Timestamp) {
+        if self.line.take().is_some() {
+            self.input(now, Input::SocketClosed { code: 1006, reason: String::new() });
+        }
+    }
+
+    /// The process ends between two inputs, and the power with it when `lost` says so.
+    pub(crate) fn crash(&mut self, random: &mut Random, now: Timestamp, lost: usize) {
+        // Requests that were on their way may have been carried out or not.
+        for _ in 0..random.below(self.stores.len() + 1) {
+            if let Some(request) = self.stores.pop_front() {
+                let _ = self.disk.execute(request.kind);
+            }
+        }
+        self.disk.cut_power(lost);
+        let (durable, ended) = (std::mem::take(&mut self.durable), std::mem::take(&mut self.ended));
+        *self = Self::new(random, std::mem::take(&mut self.disk), now);
+        (self.durable, self.ended) = (durable, ended);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.client.status()
+    }
+
+    pub(crate) fn mutations(&self) -> Vec<Value> {
+        serde_json::from_str(&self.client.mutations_json()).unwrap()
+    }
+
+    /// The whole view of an entity, read fresh, by id.
+    pub(crate) fn rows(&mut self, entity: &str) -> BTreeMap<String, Value> {
+        let delta: Value = serde_json::from_str(&self.client.delta_json(entity, 0)).unwrap();
+        let rows = delta["rows"].as_array().unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert!(ids.is_sorted(), "rows come in order of their ids: {ids:?}");
+        rows.iter().map(|row| (row["id"].as_str().unwrap().to_owned(), row.clone())).collect()
+    }
+
+    /// Follows the deltas as JavaScript does and compares the result, and each row's version, with a fresh read.
+    pub(crate) fn check_mirror(&mut self, entity: &str) {
+        let fresh = self.rows(entity);
+        let (at, mirror) = self.mirror.entry(entity.to_owned()).or_default();
+        let delta: Value = serde_json::from_str(&self.client.delta_json(entity, *at)).unwrap();
+        if delta["full"] == true {
+            mirror.clear();
+        }
+        for row in delta["rows"].as_array().unwrap() {
+            let id = row["id"].as_str().unwrap().to_owned();
+            mirror.insert(id, row.clone());
+        }
+        for id in delta["removed"].as_array().unwrap() {
+            mirror.remove(id.as_str().unwrap());
+        }
+        *at = delta["at"].as_u64().unwrap();
+        assert_eq!(*mirror, fresh, "deltas lead where a fresh read leads");
+        for (id, row) in &fresh {
+            assert_eq!(
+                self.client.row_json(entity, id).map(|json| serde_json::from_str::<Value>(&json).unwrap()).as_ref(),
+                Some(row)
+            );
+            assert_ne!(self.client.row_version(entity, id), 0);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What lies on disk: taken over, damaged, from the future, merged, and cut off at every point.
+
+use serde_json::{Value, json};
+use syncline_core::client::{Input, NewChange, StorageFailure, StorageKind};
+use syncline_protocol::{ChangeKind, Row, Timestamp};
+
+use crate::disk::Disk;
+use crate::node::Node;
+use crate::random::{Random, for_seeds};
+use crate::server::Server;
+use crate::tests;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn insert(id: &str, fields: Value) -> NewChange {
+    change(ChangeKind::Insert, id, Some(fields))
+}
+
+fn change(kind: ChangeKind, id: &str, fields: Option<Value>) -> NewChange {
+    let data = fields.map(|fields| serde_json::from_value::<Row>(fields).unwrap());
+    NewChange { entity: "Todo".to_owned(), row_id: Some(id.to_owned()), kind, data }
+}
+
+fn settle(node: &mut Node, server: &mut Server) {
+    for _ in 0..10_000 {
+        let moved = node.store_one(NOW) || node.serve_one(NOW, server) || node.receive_one(NOW);
+        if !(moved || node.pull_one(NOW, server) || node.stream(server)) {
+            let Some(at) = node.wake_at.filter(|at| at.0 <= NOW.0 + 100) else { return };
+            node.input(at, Input::Tick);
+            // The clock of these tests stands still but for the gathering window.
+            node.input(NOW, Input::Tick);
+        }
+    }
+    panic!("it never comes to rest");
+}
+
+/// A replica with several records on disk: rows written one by one, changed, some of them removed.
+fn grown(random: &mut Random, server: &mut Server, rounds: usize) -> Node {
+    let mut node = Node::new(random, Disk::default(), NOW);
+    settle(&mut node, server);
+    for round in 0..rounds {
+        let id = format!("r{}", random.below(12));
+        let fields = json!({"round": round, "text": "x".repeat(random.below(40))});
+        let exists = node.rows("Todo").contains_key(&id);
+        let written = match (exists, random.below(3)) {
+            (false, _) => insert(&id, fields),
+            (true, 0) => change(ChangeKind::Delete, &id, None),
+            (true, _) => change(ChangeKind::Update, &id, Some(fields)),
+        };
+        let accepted = node.client.mutate(NOW, vec![written]).unwrap();
+        assert_eq!(accepted.row_ids[0].as_str(), id);
+        node.drain();
+        settle(&mut node, server);
+    }
+    node
+}
+
+fn reopen(random: &mut Random, disk: &Disk) -> Node {
+    let mut node = Node::new(random, disk.clone(), NOW);
+    while node.store_one(NOW) {}
+    node
+}
+
+tests! {
+    fn many_small_records_are_merged_and_say_the_same() {
+        for_seeds("many_small_records_are_merged_and_say_the_same", 8, |seed| {
+            let mut random = Random::new(seed);
+            let mut server = Server::new();
+            let mut node = grown(&mut random, &mut server, 150);
+            assert!(node.disk.now.entities.len() < 40, "{} records", node.disk.now.entities.len());
+            let rows = node.rows("Todo");
+            node.check_mirror("Todo");
+            assert_eq!(reopen(&mut random, &node.disk).rows("Todo"), rows);
+        });
+    }
+
+    fn a_stop_before_or_after_any_single_request_loses_nothing() {
+        let mut random = Random::new(1);
+        let mut server = Server::new();
+        let mut node = grown(&mut random, &mut server, 20);
+        let mut requests = 0;
+        for round in 0..60 {
+            let id = format!("s{round}");
+            node.client.mutate(NOW, vec![insert(&id, json!({"round": round}))]).unwrap();
+            node.drain();
+            // One request at a time; at every point another process opens what is there.
+            for _ in 0..200 {
+                let before = node.stores.len();
+                if !(node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW) || node.stream(&server)) {
+                    let Some(at) = node.wake_at.filter(|at| at.0 <= NOW.0 + 100) else { break };
+                    node.input(at, Input::Tick);
+                    node.input(NOW, Input::Tick);
+                }
+                if node.stores.len() != before {
+                    requests += 1;
+                    let mut other = reopen(&mut random, &node.disk);
+                    let seq = other.status().seq;
+                    let expected: Vec<&String> =
+                        server.history[&seq].keys().filter(|(entity, _)| entity == "Todo").map(|(_, id)| id).collect();
+                    let pending: Vec<String> = other.mutations().iter().map(|it| it["changes"][0]["row_id"].to_string()).collect();
+                    let rows = other.rows("Todo");
+                    assert!(expected.into_iter().all(|id| rows.contains_key(id)), "at {seq}");
+                    assert!(pending.iter().all(|id| rows.contains_key(id.trim_matches('"'))));
+                }
+            }
+        }
+        assert!(requests > 200, "{requests}");
+    }
+
+    fn damage_anywhere_in_a_record_is_noticed_and_healed_and_the_queue_kept() {
+        for_seeds("damage_anywhere_in_a_record_is_noticed_and_healed_and_the_queue_kept", 60, |seed| {
+            let mut random = Random::new(seed);
+            let mut server = Server::new();
+            let mut node = grown(&mut random, &mut server, 25);
+            node.disconnect(NOW);
+            node.client.mutate(NOW, vec![insert("unsent", json!({"a": 1}))]).unwrap();
+            node.drain();
+            while node.store_one(NOW) {}
+            let mut disk = node.disk.clone();
+            let keys: Vec<u64> = disk.now.entities.keys().copied().collect();
+            let key = keys[random.below(keys.len())];
+            let record = disk.now.entities.get_mut(&key).unwrap();
+            match random.below(3) {
+                0 => record.truncate(random.below(record.len())),
+                1 => record.extend([0; 3]),
+                _ => {
+                    let at = random.below(record.len());
+                    record[at] ^= 1 << random.below(8);
+                }
+            }
+            let mut healed = reopen(&mut random, &disk);
+            assert_eq!(healed.disk.now.journal.len(), 1, "the damaged record is kept for whoever wants to look");
+            assert!(healed.rows("Todo").contains_key("unsent"));
+            settle(&mut healed, &mut server);
+            node.input(NOW, Input::Wake);
+            assert_eq!(healed.status().pending, 0);
+            let ids: Vec<String> = server.rows.keys().map(|(_, id)| id.clone()).collect();
+            assert_eq!(healed.rows("Todo").into_keys().collect::<Vec<_>>(), ids);
+        });
+    }
+
+    fn random_bytes_in_every_store_never_panic() {
+        for_seeds("random_bytes_in_every_store_never_panic", 200, |seed| {
+            let mut random = Random::new(seed);
+            let mut disk = Disk::default();
+            let mut junk = |most: usize| (0..random.below(most)).map(|_| u8::try_from(random.below(256)).unwrap()).collect::<Vec<u8>>();
+            disk.now.entities.insert(0, junk(200));
+            disk.now.entities.insert(1 << 33, junk(200));
+            disk.now.queue.insert(1, junk(100));
+            disk.now.replica = Some(junk(100));
+            let queue = disk.now.queue.clone();
+            let mut node = reopen(&mut Random::new(seed), &disk);
+            let mut server = Server::new();
+            settle(&mut node, &mut server);
+            assert_eq!(node.disk.now.queue, queue, "what cannot be read is left where it is");
+        });
+    }
+
+    fn a_newer_version_s_records_are_left_alone() {
+        let mut random = Random::new(3);
+        let mut server = Server::new();
+        let node = grown(&mut random, &mut server, 5);
+        for store in ["replica", "queue"] {
+            let mut disk = node.disk.clone();
+            let newer = br#"{"format":2,"anything":true}"#.to_vec();
+            match store {
+                "replica" => disk.now.replica = Some(newer),
+                _ => drop(disk.now.queue.insert(99, newer)),
+            }
+            let mut opened = reopen(&mut random, &disk);
+            let status = serde_json::to_value(opened.status()).unwrap();
+            assert_eq!(status["storage"]["kind"], "memory");
+            assert_eq!(status["last_error"]["code"], "STORAGE_TOO_NEW");
+            settle(&mut opened, &mut server);
+            assert_eq!(opened.disk.now.entities, disk.now.entities);
+            assert_eq!(opened.disk.now.replica, disk.now.replica);
+        }
+    }
+
+    fn a_full_disk_degrades_to_memory_and_every_write_still_arrives() {
+        for_seeds("a_full_disk_degrades_to_memory_and_every_write_still_arrives", 20, |seed| {
+            let mut random = Random::new(seed);
+            let mut server = Server::new();
+            let mut node = grown(&mut random, &mut server, 5);
+            let disconnected = random.percent(50);
+            if disconnected {
+                node.disconnect(NOW);
+            }
+            node.disk.failing = 1 + random.below(40);
+            for index in 0..5 {
+                node.client.mutate(NOW, vec![insert(&format!("f{index}"), json!({"n": index}))]).unwrap();
+                node.drain();
+                node.store_one(NOW);
+            }
+            node.input(NOW, Input::Wake);
+            settle(&mut node, &mut server);
+            assert_eq!(node.status().pending, 0);
+            assert!((0..5).all(|index| server.rows.contains_key(&("Todo".to_owned(), format!("f{index}")))));
+            let status = serde_json::to_value(node.status()).unwrap();
+            assert_eq!(status["storage"]["kind"], "memory");
+        });
+    }
+
+    fn late_and_repeated_replies_do_nothing() {
+        let mut random = Random::new(5);
+        let mut server = Server::new();
+        let mut node = grown(&mut random, &mut server, 5);
+        node.client.mutate(NOW, vec![insert("late", json!({"a": 1}))]).unwrap();
+        node.drain();
+        let request = node.stores.pop_front().unwrap();
+        assert!(matches!(request.kind, StorageKind::Enqueue { .. }));
+        let result = node.disk.execute(request.kind);
+        for _ in 0..3 {
+            node.input(NOW, Input::Stored { request: request.id, result: result.clone() });
+        }
+        node.input(NOW, Input::Stored { request: request.id, result: Err(StorageFailure::Conflict) });
+        settle(&mut node, &mut server);
+        assert_eq!(node.status().pending, 0);
+        assert_eq!(serde_json::to_value(node.status()).unwrap()["storage"]["kind"], "indexeddb");
+    }
+}

@@ -1,0 +1,232 @@
+//! What a write is checked for, what it carries, and how it ends.
+
+use serde_json::{Value, json};
+use syncline_core::client::{ClientError, Event, Input, NewChange};
+use syncline_protocol::{ChangeKind, ErrorCode, OpId, Row, Timestamp};
+
+use crate::disk::Disk;
+use crate::node::Node;
+use crate::random::Random;
+use crate::server::Server;
+use crate::tests;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+fn change(kind: &str, entity: &str, id: Option<&str>, data: Value) -> NewChange {
+    let data = match data {
+        Value::Object(data) => Some(data),
+        _ => None::<Row>,
+    };
+    NewChange { entity: entity.to_owned(), row_id: id.map(str::to_owned), kind: ChangeKind::from(kind.to_owned()), data }
+}
+
+/// A client that opened its database and has no line to a server.
+fn offline() -> Node {
+    let mut node = Node::new(&mut Random::new(1), Disk::default(), NOW);
+    node.store_one(NOW);
+    node
+}
+
+fn write(node: &mut Node, changes: Vec<NewChange>) -> Result<OpId, ClientError> {
+    let accepted = node.client.mutate(NOW, changes);
+    node.drain();
+    while node.store_one(NOW) {}
+    accepted.map(|accepted| accepted.op_id)
+}
+
+fn settle(node: &mut Node, server: &mut Server) {
+    loop {
+        let moved = node.store_one(NOW) || node.serve_one(NOW, server) || node.receive_one(NOW);
+        if !(moved || node.pull_one(NOW, server) || node.stream(server)) {
+            let Some(at) = node.wake_at.filter(|at| at.0 <= NOW.0 + 100) else { return };
+            node.input(at, Input::Tick);
+            node.input(NOW, Input::Tick);
+        }
+    }
+}
+
+/// The intents on disk, in order.
+fn intents(node: &Node) -> Vec<Value> {
+    let intent = |record: &Vec<u8>| serde_json::from_slice::<Value>(record).unwrap()["intent"].take();
+    node.disk.now.queue.values().map(intent).collect()
+}
+
+tests! {
+    fn what_does_not_fit_is_refused_with_a_code() {
+        let mut node = offline();
+        write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"n": 1}))]).unwrap();
+        let long = "x".repeat(129);
+        let large = "x".repeat(1024 * 1024);
+        let cases = [
+            (vec![], ErrorCode::TransactionTooLarge),
+            (vec![change("insert", "Todo", Some("a"), json!({}))], ErrorCode::RowExists),
+            (vec![change("update", "Todo", Some("b"), json!({"n": 1}))], ErrorCode::RowNotFound),
+            (vec![change("delete", "Todo", Some("b"), Value::Null)], ErrorCode::RowNotFound),
+            (vec![change("delete", "Todo", Some("a"), json!({"n": 1}))], ErrorCode::InvalidValue),
+            (vec![change("update", "Todo", Some("a"), json!({}))], ErrorCode::InvalidValue),
+            (vec![change("update", "Todo", Some("a"), json!({"id": "b"}))], ErrorCode::InvalidValue),
+            (vec![change("insert", "Todo", Some("c"), Value::Null)], ErrorCode::InvalidValue),
+            (vec![change("update", "Todo", None, json!({"n": 1}))], ErrorCode::InvalidRowId),
+            (vec![change("insert", "Todo", Some(&long), json!({}))], ErrorCode::InvalidRowId),
+            (vec![change("insert", "$todo", Some("c"), json!({}))], ErrorCode::InvalidName),
+            (vec![change("teleport", "Todo", Some("a"), json!({"n": 1}))], ErrorCode::UnknownKind),
+            (vec![change("enter", "Todo", Some("a"), json!({"n": 1}))], ErrorCode::UnknownKind),
+            (vec![change("insert", "Todo", Some("c"), json!({"n": 9_007_199_254_740_992_u64}))], ErrorCode::ValueOutOfRange),
+            (vec![change("insert", "Todo", Some("c"), json!({"t": "\u{0}"}))], ErrorCode::InvalidText),
+            (vec![change("insert", "Todo", Some("c"), json!({"t": large}))], ErrorCode::RowTooLarge),
+            (vec![change("insert", "Todo", Some("c"), json!({"o": {"__proto__": 1}}))], ErrorCode::ReservedKey),
+            (
+                vec![change("insert", "Todo", Some("c"), json!({})), change("insert", "Todo", Some("c"), json!({}))],
+                ErrorCode::RowExists,
+            ),
+            (
+                vec![change("delete", "Todo", Some("a"), Value::Null), change("update", "Todo", Some("a"), json!({"n": 1}))],
+                ErrorCode::RowNotFound,
+            ),
+        ];
+        for (changes, code) in cases {
+            let shown = format!("{changes:.200?}");
+            let error = write(&mut node, changes).unwrap_err();
+            assert_eq!(error.code(), code, "{shown}: {error}");
+            assert!(!error.is_retryable());
+        }
+        assert_eq!(node.disk.now.queue.len(), 1);
+        assert_eq!(node.rows("Todo").len(), 1);
+    }
+
+    fn a_client_that_was_not_started_takes_nothing() {
+        let mut client = syncline_core::client::Client::new(syncline_core::client::ClientConfig::with_seed([1; 32]));
+        let refused = client.mutate(NOW, vec![change("insert", "Todo", None, json!({}))]);
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::NotStarted);
+    }
+
+    fn an_intent_says_what_its_writer_had_seen_and_what_it_needs() {
+        let mut node = offline();
+        let channel = write(&mut node, vec![change("insert", "Channel", Some("ch"), json!({"name": "x"}))]).unwrap();
+        let message =
+            write(&mut node, vec![change("insert", "Message", Some("m"), json!({"to": {"channels": ["ch"]}}))]).unwrap();
+        write(&mut node, vec![change("update", "Message", Some("m"), json!({"body": "y"}))]).unwrap();
+        let [_, second, third] = intents(&node).try_into().unwrap();
+        assert_eq!(second["after"], json!([channel.as_str()]));
+        assert_eq!(second["changes"][0].get("base"), None);
+        assert_eq!(third["after"], json!([message.as_str()]));
+        assert_eq!(third["changes"][0]["base"], json!({"op_id": message.as_str()}));
+        // Once the server has it, the row's seq is what was seen.
+        let mut server = Server::new();
+        settle(&mut node, &mut server);
+        node.disconnect(NOW);
+        write(&mut node, vec![change("update", "Message", Some("m"), json!({"body": "z"}))]).unwrap();
+        let [last] = intents(&node).try_into().unwrap();
+        assert_eq!(last["changes"][0]["base"], json!({"seq": server.head}));
+        assert_eq!(last.get("after"), None);
+    }
+
+    fn a_confirmed_row_is_the_same_row_to_the_application() {
+        let mut node = offline();
+        let mut server = Server::new();
+        write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"n": 1}))]).unwrap();
+        let version = node.client.row_version("Todo", "a");
+        node.events.clear();
+        settle(&mut node, &mut server);
+        assert_eq!(node.client.row_version("Todo", "a"), version);
+        assert!(!node.events.iter().any(|event| matches!(event, Event::Changed { .. })), "{:?}", node.events);
+        assert!(node.events.iter().any(|event| matches!(event, Event::MutationConfirmed { seq: 1, .. })));
+        assert!(node.disk.now.queue.is_empty());
+    }
+
+    fn a_refused_write_is_undone_and_takes_its_dependents_along_but_nothing_else() {
+        let mut node = offline();
+        let mut server = Server::new();
+        let bad = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"bad": true}))]).unwrap();
+        let dependent = write(&mut node, vec![change("update", "Todo", Some("a"), json!({"n": 2}))]).unwrap();
+        write(&mut node, vec![change("insert", "Todo", Some("b"), json!({"n": 3}))]).unwrap();
+        settle(&mut node, &mut server);
+        assert_eq!(node.rows("Todo").into_keys().collect::<Vec<_>>(), ["b"]);
+        let failed: Vec<(Value, Value)> =
+            node.mutations().iter().map(|it| (it["op_id"].clone(), it["error"]["code"].clone())).collect();
+        assert_eq!(
+            failed,
+            [(json!(bad.as_str()), json!("POLICY_DENIED")), (json!(dependent.as_str()), json!("DEPENDENCY_FAILED"))]
+        );
+        // It outlives a reload, shows its reason, and goes when the application says so.
+        let mut reopened = Node::new(&mut Random::new(2), node.disk.clone(), NOW);
+        reopened.store_one(NOW);
+        assert_eq!(reopened.status().failed, 2);
+        assert_eq!(reopened.rows("Todo").len(), 1);
+        reopened.client.remove(NOW, &dependent).unwrap();
+        let error = reopened.client.retry(NOW, &dependent).unwrap_err();
+        assert!(matches!(error, ClientError::UnknownMutation(_)));
+        let again = reopened.client.retry(NOW, &bad).unwrap();
+        assert_ne!(again, bad);
+        reopened.drain();
+        while reopened.store_one(NOW) {}
+        assert_eq!(reopened.disk.now.queue.len(), 1);
+        assert_eq!(reopened.mutations()[0]["status"], "pending");
+    }
+
+    fn a_write_is_discarded_only_before_it_leaves() {
+        let mut node = offline();
+        let mut server = Server::new();
+        let first = node.client.mutate(NOW, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap().op_id;
+        node.drain();
+        // On its way to the disk: it is removed there as soon as its key is known.
+        node.client.remove(NOW, &first).unwrap();
+        node.drain();
+        while node.store_one(NOW) {}
+        assert!(node.disk.now.queue.is_empty() && node.rows("Todo").is_empty());
+        let second = write(&mut node, vec![change("insert", "Todo", Some("b"), json!({}))]).unwrap();
+        server.busy = 1;
+        settle(&mut node, &mut server);
+        assert_eq!(node.mutations()[0]["status"], "sent");
+        assert!(matches!(node.client.remove(NOW, &second), Err(ClientError::WrongState { .. })));
+        assert!(matches!(node.client.retry(NOW, &second), Err(ClientError::WrongState { .. })));
+        node.input(NOW.plus_ms(30_000), Input::Wake);
+        settle(&mut node, &mut server);
+        node.disconnect(NOW);
+    }
+
+    fn writes_before_the_database_is_open_come_after_those_in_it() {
+        let mut node = offline();
+        write(&mut node, vec![change("insert", "Todo", Some("old"), json!({}))]).unwrap();
+        let mut early = Node::new(&mut Random::new(9), node.disk.clone(), NOW);
+        early.client.mutate(NOW, vec![change("insert", "Todo", Some("new"), json!({}))]).unwrap();
+        early.drain();
+        assert_eq!(early.rows("Todo").len(), 1);
+        while early.store_one(NOW) {}
+        assert_eq!(early.rows("Todo").len(), 2);
+        let order: Vec<Value> = early.mutations().iter().map(|it| it["changes"][0]["row_id"].clone()).collect();
+        assert_eq!(order, [json!("old"), json!("new")]);
+        assert_eq!(intents(&early).len(), 2);
+    }
+
+    fn minted_ids_are_uuids_and_writes_of_one_task_share_a_transaction() {
+        let mut node = offline();
+        for _ in 0..20 {
+            let accepted = node.client.mutate(NOW, vec![change("insert", "Todo", None, json!({"n": 1}))]).unwrap();
+            assert_eq!(accepted.row_ids[0].as_str().len(), 36);
+        }
+        node.drain();
+        assert_eq!(node.stores.len(), 1);
+        node.store_one(NOW);
+        assert_eq!(node.durable.len(), 20);
+        assert_eq!(node.rows("Todo").len(), 20);
+    }
+
+    fn a_restored_backup_is_pulled_again_and_what_waits_is_kept() {
+        let mut node = offline();
+        let mut server = Server::new();
+        for id in ["a", "b", "c"] {
+            write(&mut node, vec![change("insert", "Todo", Some(id), json!({}))]).unwrap();
+        }
+        settle(&mut node, &mut server);
+        node.disconnect(NOW);
+        let mut restored = Server::new();
+        restored.epoch = 2;
+        write(&mut node, vec![change("insert", "Todo", Some("d"), json!({}))]).unwrap();
+        node.input(NOW, Input::Wake);
+        assert_eq!(node.rows("Todo").len(), 4, "the old rows stay until the new ones are in");
+        settle(&mut node, &mut restored);
+        assert_eq!(node.rows("Todo").into_keys().collect::<Vec<_>>(), ["d"]);
+        assert_eq!(node.disk.now.entities.len(), 1, "nothing of the old generation is left on disk");
+    }
+}
