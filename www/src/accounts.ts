@@ -18,9 +18,9 @@ export function userOfWindow(): string | null {
   return user === null ? null : parseUser(user);
 }
 
-/** Makes this window the user's, now and after a reload. */
+/** Makes this window the user's, now and after a reload, on the channel that is open. */
 export function claimWindow(user: string): void {
-  history.replaceState(null, "", addressOf(user));
+  history.replaceState(null, "", addressOf(user) + location.hash);
 }
 
 /** The address of a window that belongs to `user`. */

@@ -79,15 +79,15 @@ function connectionText(connection: Connection, now: number): string {
 
 function heardText(status: Status, now: number): string {
   if (status.lastHeardAt === null)
-    return status.synced ? "Server not heard since this page opened" : "Server not heard yet";
+    return status.synced ? "Server not heard since opening" : "Server not heard yet";
   const seconds = Math.max(0, Math.round((now - status.lastHeardAt) / 1000));
   return seconds < 2 ? "Server heard just now" : `Server heard ${age(seconds)} ago`;
 }
 
 function queueText(status: Status): string {
-  const refused = status.failed === 0 ? "" : `${count(status.failed, "change")} refused by the server. `;
-  if (status.pending > 0) return `${refused}${count(status.pending, "change")} waiting for the server`;
-  return refused === "" ? "Everything you wrote is confirmed" : refused;
+  const refused = status.failed === 0 ? "" : `${count(status.failed, "change")} refused. `;
+  if (status.pending > 0) return `${refused}${count(status.pending, "change")} not confirmed yet`;
+  return refused === "" ? "All your changes are confirmed" : refused;
 }
 
 function storageText(storage: StorageStatus): string {
