@@ -91,6 +91,40 @@ story(
 );
 
 story(
+  "a message that comes too late is refused with its reason, and can be tried again",
+  async ({ server, window }) => {
+    const alice = window("alice");
+    const bob = window("bob");
+    await alice.signIn(server.url);
+    await bob.signIn(server.url);
+    await bob.createChannel("closing", ["alice"]);
+    await alice.openChannel("closing");
+    await alice.setOffline(true);
+    await alice.send("Too late");
+    await alice.delivered(["local"]);
+    await bob.removeMember("alice");
+    await bob.pending(0);
+
+    await alice.setOffline(false);
+    const refused = alice.page.getByRole("region", { name: "Not accepted by the server" });
+    await refused.getByText("Message “Too late”").waitFor();
+    assert.equal(await alice.channelLink("closing").count(), 0);
+    await alice.screenshot("14-refused");
+    assert.deepEqual(await bob.messages(), []);
+
+    await bob.invite("alice");
+    await alice.openChannel("closing");
+    await alice.delivered(["refused"]);
+    await alice.screenshot("15-refused-in-place");
+    await alice.page.getByRole("button", { name: "Try again" }).click();
+    await bob.shows(["Too late"]);
+    await alice.delivered(["confirmed"]);
+    await alice.page.reload();
+    await alice.shows(["Too late"]);
+  },
+);
+
+story(
   "the server is killed in the middle of 40 messages and everything arrives once, in one order",
   async ({ server, window }) => {
     const alice = window("alice");
