@@ -1,6 +1,13 @@
 //! One client against fakes of everything around it, natively and on wasm32.
 
-#![allow(clippy::tests_outside_test_module, missing_docs, reason = "an integration test is its own test module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    reason = "clippy's settings for tests reach only functions marked as tests"
+)]
 
 mod connection;
 mod converge;

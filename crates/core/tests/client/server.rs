@@ -102,11 +102,11 @@ impl Server {
         if epoch.parse() != Ok(self.epoch) || start < self.floor {
             return Err(resync());
         }
-        Ok(self.snapshot_page(start, Some((entity.to_owned(), id.to_owned()))))
+        Ok(self.snapshot_page(start, Some(&(entity.to_owned(), id.to_owned()))))
     }
 
-    fn snapshot_page(&self, start: u64, after: Option<Key>) -> Page {
-        let rest: Vec<_> = self.rows.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).collect();
+    fn snapshot_page(&self, start: u64, after: Option<&Key>) -> Page {
+        let rest: Vec<_> = self.rows.iter().filter(|(key, _)| after.is_none_or(|after| *key > after)).collect();
         let end = rest.len() <= self.page_changes;
         let changes: Vec<Change> = rest
             .into_iter()
