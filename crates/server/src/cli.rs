@@ -14,6 +14,7 @@ use syncline_protocol::EntityName;
 
 use crate::import::import;
 use crate::manifest::Manifest;
+use crate::origin::origin_of;
 use crate::store::{PolicyUse, SessionKind, Store, StoreOptions};
 use crate::{Mode, Server, ServerOptions, StaticFiles};
 
@@ -172,7 +173,11 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let Manifest { server, schema } = load_manifest(&args.manifest)?;
     let mut allowed_origins = server.allowed_origins;
-    allowed_origins.extend(server.public_url);
+    if let Some(url) = server.public_url {
+        let origin =
+            origin_of(&url).ok_or_else(|| Failure(format!("public_url {url:?} is no address like https://app.example")))?;
+        allowed_origins.push(origin);
+    }
     allowed_origins.extend(args.listen.allow_origin.iter().cloned());
     let pages = if allowed_origins.is_empty() { "no page of any origin".to_owned() } else { allowed_origins.join(", ") };
     let guests = if server.guests { "guests are admitted" } else { "no guests" };

@@ -25,7 +25,7 @@ pub struct ServerTable {
     pub allowed_origins: Vec<String>,
     /// Whether anybody may have a guest's session.
     pub guests: bool,
-    /// The address users know the server by; its host is one the server answers to.
+    /// The address users know the server by; pages of its origin may call it too.
     pub public_url: Option<String>,
     /// Whether a proxy of ours stands in front; the last entry of its `X-Forwarded-For` is then the caller's address.
     pub behind_proxy: bool,

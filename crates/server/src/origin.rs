@@ -124,6 +124,13 @@ pub(crate) fn is_origin(text: &str) -> bool {
     scheme_known && uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && matches!(uri.path(), "" | "/")
 }
 
+/// The origin of an address that may have a path; `None` when it has none.
+pub(crate) fn origin_of(url: &str) -> Option<String> {
+    let uri = url.parse::<Uri>().ok()?;
+    let origin = format!("{}://{}", uri.scheme_str()?, uri.authority()?);
+    is_origin(&origin).then_some(origin)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +167,7 @@ mod tests {
         for bad in ["*", "app.example", "https://app.example/path", "ftp://app.example", "https://a@b"] {
             assert!(!is_origin(bad), "{bad}");
         }
+        assert_eq!(origin_of("https://app.example/sync/").as_deref(), Some("https://app.example"));
+        assert_eq!(origin_of("app.example/sync"), None);
     }
 }

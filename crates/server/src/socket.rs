@@ -21,7 +21,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 use crate::api_error::ApiError;
-use crate::app::App;
+use crate::app::{App, CallerKey};
 use crate::auth::{Caller, ClientAddress, bearer_token};
 use crate::socket::reader::SocketReader;
 pub(crate) use crate::socket::registry::SocketRegistry;
@@ -58,6 +58,9 @@ pub(crate) async fn upgrade(
     Ok(upgrade.on_upgrade(move |socket| async move {
         // Watched from before the session is looked up, so that its end cannot fall between the two.
         let session_events = app.store.watch_sessions();
+        if let Err(error) = app.count_call(CallerKey::Address(address)) {
+            return refuse(socket, Closing::from_error(error)).await;
+        }
         let Some(_seat) = app.sockets.admit(address) else {
             let error = ApiError::new(ErrorCode::TooManyConnections, "this address holds too many sockets");
             return refuse(socket, Closing::because(CloseCode::RateLimited, error)).await;
