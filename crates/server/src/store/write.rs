@@ -94,7 +94,10 @@ impl<'a> Transaction<'a> {
             }
         };
         let wanted = insert_image(self.schema.entity(entity), row_id, data).map_err(refused)?;
-        let patch: Row = wanted.into_iter().filter(|(name, value)| stored.data.get(name) != Some(value)).collect();
+        // The file may spell a number differently: 0.0 is stored as 0.
+        let same = |stored: &Value, value: &Value| stored == value || canonical_json(stored) == canonical_json(value);
+        let differs = |name: &str, value: &Value| !stored.data.get(name).is_some_and(|stored| same(stored, value));
+        let patch: Row = wanted.into_iter().filter(|(name, value)| differs(name, value)).collect();
         if patch.is_empty() {
             return Ok((ImportedRow::Unchanged, 0));
         }
