@@ -61,6 +61,12 @@ fn reopen(random: &mut Random, disk: &Disk) -> Node {
     node
 }
 
+/// Whether a text stands anywhere on the disk.
+fn stores(disk: &Disk, text: &str) -> bool {
+    let mut records = disk.now.entities.values().chain(disk.now.queue.values());
+    records.any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+}
+
 tests! {
     fn many_small_records_are_merged_and_say_the_same() {
         for_seeds("many_small_records_are_merged_and_say_the_same", 8, |seed| {
@@ -72,6 +78,32 @@ tests! {
             node.check_mirror("Todo");
             assert_eq!(reopen(&mut random, &node.disk).rows("Todo"), rows);
         });
+    }
+
+    fn rows_that_left_are_in_no_record_on_disk() {
+        let mut random = Random::new(7);
+        let mut server = Server::new();
+        let mut node = Node::new(&mut random, Disk::default(), NOW);
+        settle(&mut node, &mut server);
+        let writes = [
+            insert("r1", json!({"text": "secret one"})),
+            insert("r2", json!({"text": "open"})),
+            // The first text is now hidden in an older record rather than removed.
+            change(ChangeKind::Update, "r1", Some(json!({"text": "secret two"}))),
+        ];
+        for write in writes {
+            node.client.mutate(NOW, vec![write]).unwrap();
+            node.drain();
+            settle(&mut node, &mut server);
+        }
+        assert!(stores(&node.disk, "secret one") && stores(&node.disk, "secret two"));
+        server.hide("Todo", "r1");
+        settle(&mut node, &mut server);
+        assert!(!stores(&node.disk, "secret"), "the disk still holds what the reader may not see");
+        assert!(stores(&node.disk, "open"));
+        let rows = node.rows("Todo");
+        assert_eq!(rows.keys().collect::<Vec<_>>(), ["r2"]);
+        assert_eq!(reopen(&mut random, &node.disk).rows("Todo"), rows);
     }
 
     fn a_stop_before_or_after_any_single_request_loses_nothing() {

@@ -247,6 +247,25 @@ impl Server {
         (first_seq, self.head)
     }
 
+    /// Takes a row out of the reader's sight, as the removal of a membership does.
+    pub(crate) fn hide(&mut self, entity: &str, id: &str) {
+        self.head += 1;
+        let info = TransactionInfo {
+            op_id: OpId::parse(&format!("{:032x}", self.head)).unwrap(),
+            client_id: None,
+            user_id: None,
+            issued_at: Timestamp(0),
+            committed_at: Timestamp(0),
+            schema: 0,
+            first_seq: self.head,
+            last_seq: self.head,
+        };
+        let leave = change(entity, id, self.head, ChangeKind::Leave, None);
+        self.log.push(Logged { info, changes: vec![leave] });
+        self.rows.remove(&(entity.to_owned(), id.to_owned()));
+        self.history.insert(self.head, self.rows.clone());
+    }
+
     /// Forgets the log up to the present, or to somewhere before it.
     pub(crate) fn truncate(&mut self, back: usize) {
         let keep = self.log.len().saturating_sub(back);
