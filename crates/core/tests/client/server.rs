@@ -251,7 +251,7 @@ impl Server {
     pub(crate) fn hide(&mut self, entity: &str, id: &str) {
         self.head += 1;
         let info = TransactionInfo {
-            op_id: OpId::parse(&format!("{:032x}", self.head)).unwrap(),
+            op_id: OpId::parse(format!("{:032x}", self.head)).unwrap(),
             client_id: None,
             user_id: None,
             issued_at: Timestamp(0),
