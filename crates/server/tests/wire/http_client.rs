@@ -23,7 +23,7 @@ pub(crate) struct Http {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
+    pub(crate) body: Bytes,
 }
 
 impl Http {
@@ -66,19 +66,23 @@ impl Http {
         let response = self.client.request(request.body(Full::new(body.into()))?).await?;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await?.to_bytes();
-        Ok(Answer { status: head.status, headers: head.headers, text: String::from_utf8(bytes.to_vec())? })
+        Ok(Answer { status: head.status, headers: head.headers, body: bytes })
     }
 }
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body of a call that has to work.
     #[track_caller]
     pub(crate) fn ok(self) -> Value {
-        assert!(self.status.is_success(), "{} {}", self.status, self.text);
+        assert!(self.status.is_success(), "{} {}", self.status, self.text());
         self.json()
     }
 
@@ -90,8 +94,8 @@ impl Answer {
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> Value {
         let body = self.json();
-        assert_eq!((self.status.as_u16(), body["error"]["code"].as_str()), (status, Some(code)), "{}", self.text);
-        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", self.text);
+        assert_eq!((self.status.as_u16(), body["error"]["code"].as_str()), (status, Some(code)), "{}", self.text());
+        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/json"));
         body
     }

@@ -29,7 +29,9 @@ impl Onlooker {
         };
         let (pages, cursor) = pull_all(&http, name, None).await;
         let mut streamed = Replica::default();
-        pages.iter().for_each(|page| streamed.apply(page));
+        for page in &pages {
+            streamed.apply(page);
+        }
         let socket = Socket::streaming(server.address, http.token.as_deref(), user, &cursor).await;
         Self { user, http, socket, streamed }
     }
@@ -49,7 +51,9 @@ impl Onlooker {
     async fn pulled(&self) -> Replica {
         let (pages, _) = pull_all(&self.http, self.name(), None).await;
         let mut replica = Replica::default();
-        pages.iter().for_each(|page| replica.apply(page));
+        for page in &pages {
+            replica.apply(page);
+        }
         replica
     }
 
@@ -132,7 +136,7 @@ async fn check_routes(onlooker: &Onlooker, rows: &Rows) -> usize {
     for (entity, id) in rows.keys() {
         let answer = onlooker.http.get(&format!("/api/entities/{entity}/{id}")).await;
         let visible = expected.contains_key(&(entity.clone(), id.clone()));
-        assert_eq!(answer.status.as_u16() == 200, visible, "{entity}/{id} for {user:?}: {}", answer.text);
+        assert_eq!(answer.status.as_u16() == 200, visible, "{entity}/{id} for {user:?}: {}", answer.text());
     }
     rows.len() * 4
 }

@@ -12,8 +12,8 @@ pub(crate) async fn pull_all(http: &Http, user: &str, mut cursor: Option<String>
     loop {
         let parameter = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
         let answer = http.get(&format!("/api/sync/pull?user_id={user}{parameter}")).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let page: Page = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let page: Page = serde_json::from_str(&answer.text()).unwrap();
         assert!(page.checksum_matches());
         if let Some(before) = pages.last() {
             assert!(page.from == before.to, "{} follows {}", page.from, before.to);
@@ -41,7 +41,7 @@ async fn a_replica_starts_with_a_snapshot_and_goes_on_from_its_cursor() {
     fill(&alice, 0..60).await;
     let (pages, cursor) = pull_all(&alice, "alice", None).await;
     let first = pages.first().unwrap().snapshot.unwrap();
-    let last = pages.iter().filter_map(|page| page.snapshot).last().unwrap();
+    let last = pages.iter().filter_map(|page| page.snapshot).next_back().unwrap();
     assert!(first.start && last.end);
     let ids: Vec<&str> = pages.iter().flat_map(|page| &page.changes).map(|change| change.row_id.as_str()).collect();
     assert_eq!(ids.len(), 60);
@@ -138,4 +138,18 @@ async fn a_pull_states_who_it_is_for() {
     }
     alice.get("/api/sync/pull?user_id=alice&tenant_id=").await.ok();
     server.anonymous().get("/api/sync/pull").await.ok();
+}
+
+#[tokio::test]
+async fn serve_compresses_for_those_who_ask() {
+    let manifest =
+        "[entities.Todo.fields]\ntitle = \"string\"\n[entities.Todo.policies]\nread = \"public\"\ninsert = \"public\"\n";
+    let server = TestServer::serve(manifest).await;
+    let alice = server.sign_in("alice").await;
+    fill(&alice, 0..50).await;
+    let plain = alice.get("/api/sync/pull?user_id=alice").await;
+    assert_eq!(plain.header("content-encoding"), None);
+    let smaller = alice.call("GET", "/api/sync/pull?user_id=alice", &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(smaller.header("content-encoding"), Some("gzip"));
+    assert!(smaller.body.len() * 4 < plain.body.len(), "{} of {}", smaller.body.len(), plain.body.len());
 }

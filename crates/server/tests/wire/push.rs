@@ -78,7 +78,7 @@ async fn a_push_is_bounded() {
     let mut malformed = todo("t1", "x");
     malformed["op_id"] = json!("nope");
     let answer = alice.post("/api/sync/push", &push_of(Some("alice"), None, &[malformed, todo("t2", "y")])).await;
-    assert!(answer.status == 200 || answer.status == 400, "{}", answer.text);
+    assert!(answer.status == 200 || answer.status == 400, "{}", answer.text());
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ impl Socket {
                     return page;
                 }
                 Event::Message(ServerMessage::Heartbeat) => {}
-                other => panic!("expected a frame: {other:?}"),
+                other @ (Event::Message(_) | Event::Close { .. }) => panic!("expected a frame: {other:?}"),
             }
         }
     }
