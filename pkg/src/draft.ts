@@ -107,3 +107,28 @@ export class Draft {
     });
   }
 }
+
+/**
+ * Lets the application compose a transaction; gives what `body` returned.
+ * @throws What `body` throws, or SynclineError when it is async. Nothing was written then.
+ */
+export function compose<T>(draft: Draft, body: (tx: Draft) => T): T {
+  let value: T;
+  try {
+    value = body(draft);
+  } finally {
+    draft.close();
+  }
+  if (!isThenable(value)) return value;
+  // What the function still does has nowhere to go, and nobody else sees it fail.
+  Promise.resolve(value).catch(() => {});
+  throw new SynclineError(
+    "NOT_SUPPORTED",
+    "the function given to transaction() returned a promise; nothing was written",
+    { hint: "Fetch what you need before, then write in a function that is not async." },
+  );
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === "function";
+}

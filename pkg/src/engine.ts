@@ -1,7 +1,7 @@
 // The engine: starts, stops and exchanges replicas, passes writes down and news up.
 
 import type { Settings } from "./config.ts";
-import { Draft } from "./draft.ts";
+import { compose, Draft } from "./draft.ts";
 import { type ErrorCode, errorCode, SynclineError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
 import { fromRawError, Queue } from "./mutation_queue.ts";
@@ -168,23 +168,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   transaction<T>(body: (tx: Transaction<S>) => T): Write<T> {
     const draft = new Draft(this.#rows);
-    let value: T;
-    try {
-      value = body(draft as unknown as Transaction<S>);
-    } finally {
-      draft.close();
-    }
-    if (isThenable(value)) {
-      // What the function still does has nowhere to go, and nobody else sees it fail.
-      Promise.resolve(value).catch(() => {});
-      throw new SynclineError(
-        "NOT_SUPPORTED",
-        "the function given to transaction() returned a promise; nothing was written",
-        {
-          hint: "Fetch what you need before, then write in a function that is not async.",
-        },
-      );
-    }
+    const value = compose(draft, body as (tx: unknown) => T);
     return draft.changes.length === 0 ? emptyWrite(value) : this.#commit(draft, value);
   }
 
@@ -595,8 +579,4 @@ function checkRunning(signal: AbortSignal): void {
 
 function notStarted(): SynclineError {
   return new SynclineError("NOT_STARTED", "the engine is not running", { hint: "Call start() first." });
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === "function";
 }
