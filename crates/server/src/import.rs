@@ -171,8 +171,8 @@ fn first_byte(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
 fn id_prefix(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let digest = Sha256::digest(stem.as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("import-{hex}-")
+    let first_eight = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("import-{first_eight:016x}-")
 }
 
 struct FileImport<'a, 'b> {

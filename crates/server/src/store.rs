@@ -67,7 +67,7 @@ pub struct Writer {
 }
 
 /// How the store is opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
     /// Connections for reads.
     pub readers: usize,
@@ -477,7 +477,7 @@ impl Store {
             let mut rows = RowImport::begin(connection, &schema, &tenant, &entity);
             let done = read(&mut rows).and_then(|done| rows.finish().map(|()| done).map_err(E::from));
             announcements.heads.extend(rows.head().map(|head| (tenant.clone(), head)));
-            Ok::<_, E>(done?)
+            done
         });
         imported.await
     }

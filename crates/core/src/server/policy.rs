@@ -198,16 +198,16 @@ impl<'a> Parser<'a> {
                 let inner = self.any(depth + 1)?;
                 if self.take() == ")" { Ok(inner) } else { Err(PolicyError::Unclosed) }
             }
-            "public" => self.word(Policy::Public),
-            "signed-in" => self.word(Policy::SignedIn),
-            "nobody" => self.word(Policy::Nobody),
+            "public" => Ok(self.word(Policy::Public)),
+            "signed-in" => Ok(self.word(Policy::SignedIn)),
+            "nobody" => Ok(self.word(Policy::Nobody)),
             _ => self.comparison(),
         }
     }
 
-    fn word(&mut self, policy: Policy) -> Result<Policy, PolicyError> {
+    const fn word(&mut self, policy: Policy) -> Policy {
         self.next += 1;
-        Ok(policy)
+        policy
     }
 
     fn comparison(&mut self) -> Result<Policy, PolicyError> {

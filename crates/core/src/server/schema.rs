@@ -196,7 +196,8 @@ impl Schema {
             }
             entity.policies.read.visit_fields(&mut |_, spec| specs.extend(spec.cloned()));
         }
-        let fingerprint = entities.iter().map(|(name, entity)| format!("{name}:{:?};", entity.policies.read)).collect();
+        let policies: Vec<String> = entities.iter().map(|(name, entity)| format!("{name}:{:?}", entity.policies.read)).collect();
+        let fingerprint = policies.join(";");
         Ok(Self { entities: Some(entities), specs, fingerprint })
     }
 

@@ -114,13 +114,12 @@ CREATE TABLE journal(
 ";
 
 fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Result<Facts, StoreError> {
-    let epoch = match meta(connection, "epoch")? {
-        Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })?,
-        None => {
-            let epoch = random_u64()?;
-            set_meta(connection, "epoch", &epoch.to_string())?;
-            epoch
-        }
+    let epoch = if let Some(text) = meta(connection, "epoch")? {
+        text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })?
+    } else {
+        let epoch = random_u64()?;
+        set_meta(connection, "epoch", &epoch.to_string())?;
+        epoch
     };
     let stored: u64 = match meta(connection, "policy_generation")? {
         Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "policy generation" })?,

@@ -94,11 +94,9 @@ fn select(read: &LogRead<'_>, entity: &str, filter: &Filter) -> (String, Vec<Sql
         indexed(name).then_some((name, value))
     });
     if let Some((name, value)) = usable {
-        condition = format!(" AND {} = ?3", field_expression(name));
+        let found = format!(" AND {} = ?3", field_expression(name));
         // A partial index serves only a query that repeats its condition word by word.
-        if name != "id" {
-            condition.push_str(&format!(" AND entity = '{entity}'"));
-        }
+        condition = if name == "id" { found } else { format!("{found} AND entity = '{entity}'") };
         parameters.push(value);
     }
     let sql = format!("SELECT {} FROM rows WHERE tenant = ?1 AND entity = ?2{condition} ORDER BY id", TableRow::COLUMNS);

@@ -19,8 +19,11 @@ use crate::store::visibility::{Eyes, MembershipChange, TableRow};
 
 /// Before-images of the rows that the log touches after the reader's cursor, by entity, id and seq.
 pub(crate) struct LaterRecords {
-    by_row: BTreeMap<String, BTreeMap<String, Vec<(u64, Option<Row>)>>>,
+    by_row: BTreeMap<String, BTreeMap<String, Vec<BeforeImage>>>,
 }
+
+/// The seq of a record, and the row's visibility fields just before it; `None` for a row not yet born.
+type BeforeImage = (u64, Option<Row>);
 
 impl LaterRecords {
     /// Reads the records after `from` of the entities whose visibility hangs on memberships.

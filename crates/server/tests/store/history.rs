@@ -86,7 +86,7 @@ pub(crate) fn visible(rows: &Rows, user: &str) -> Rows {
     rows.iter().filter(sees).map(|(key, row)| (key.clone(), row.clone())).collect()
 }
 
-/// Numbers that are the same for the same seed (SplitMix64, Steele et al. 2014).
+/// Numbers that are the same for the same seed (`SplitMix64`, Steele et al. 2014).
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 

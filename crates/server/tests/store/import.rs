@@ -16,9 +16,9 @@ fields = { delay = "int", origin = "string", seen = { type = "bool", default = f
 policies = { read = "public", delete = "public" }
 "#;
 
-fn file(test: &TestStore, name: &str, text: &str) -> PathBuf {
+fn file(test: &TestStore, name: &str, contents: &str) -> PathBuf {
     let path = test.folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, contents).unwrap();
     path
 }
 
@@ -38,7 +38,7 @@ fn counts(report: ImportReport) -> [u64; 4] {
 #[tokio::test]
 async fn a_second_import_of_the_same_file_changes_nothing() {
     let test = TestStore::open("");
-    let repeated = vec![json!({"delay": 1, "origin": "SFO"}); 2_500];
+    let repeated = vec![json!({"delay": 1.0, "time": 0.5, "origin": "SFO"}); 2_500];
     let path = file(&test, "flights.json", &serde_json::to_string_pretty(&repeated).unwrap());
     assert_eq!(counts(run(&test, &path).await.unwrap()), [2_500, 0, 0, 0]);
     assert_eq!(test.store.head(None), 2_500);
@@ -47,7 +47,7 @@ async fn a_second_import_of_the_same_file_changes_nothing() {
     let page = test.store.pull_since(&reader("a"), 0).await.unwrap();
     assert_eq!(page.cursor.last_seq, 1_000, "a replication transaction has 1,000 rows");
     let mut changed = repeated;
-    changed[7] = json!({"delay": 2, "origin": "SFO"});
+    changed[7] = json!({"delay": 2, "time": 0.5, "origin": "SFO"});
     let path = file(&test, "flights.json", &serde_json::to_string(&changed).unwrap());
     assert_eq!(counts(run(&test, &path).await.unwrap()), [0, 1, 2_499, 0]);
 }

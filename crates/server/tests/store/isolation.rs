@@ -29,7 +29,8 @@ async fn run_history(seed: u64, steps: usize) {
     let mut random = Random(seed);
     let test = TestStore::open(MANIFEST);
     let mut history = History::default();
-    let mut replicas: Vec<(&str, Replica)> = USERS.iter().flat_map(|user| [(*user, Replica::default()), (*user, Replica::default())]).collect();
+    let mut replicas: Vec<(&str, Replica)> =
+        USERS.iter().flat_map(|user| [(*user, Replica::default()), (*user, Replica::default())]).collect();
     let mut settled = 0;
     for step in 0..steps {
         write_some(&test, &mut history, &mut random, step as u64).await;

@@ -108,7 +108,9 @@ async fn a_restored_backup_is_recognised_by_its_marks() {
 
 #[tokio::test]
 async fn changed_policies_start_every_reader_afresh() {
-    let manifest = |read: &str| format!("[entities.T]\nfields = {{ o = \"string\" }}\npolicies = {{ read = \"{read}\", insert = \"public\" }}");
+    let manifest = |read: &str| {
+        format!("[entities.T]\nfields = {{ o = \"string\" }}\npolicies = {{ read = \"{read}\", insert = \"public\" }}")
+    };
     let test = TestStore::open(&manifest("o = user"));
     test.applied("a", 1, json!([insert("T", "1", json!({"o": "b"}))])).await;
     let page = pull(&test, "a", None).await;

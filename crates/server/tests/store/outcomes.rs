@@ -28,7 +28,10 @@ async fn a_replay_gets_the_stored_outcome_across_a_restart() {
     let test = TestStore::open(MANIFEST);
     let changes = json!([insert("todos", "a", todo("alice")), insert("todos", "b", todo("alice"))]);
     let first = test.write("alice", 1, changes.clone()).await;
-    assert_eq!((first.status, first.first_seq, first.last_seq, first.replayed), (OutcomeStatus::Applied, Some(1), Some(2), false));
+    assert_eq!(
+        (first.status, first.first_seq, first.last_seq, first.replayed),
+        (OutcomeStatus::Applied, Some(1), Some(2), false)
+    );
     let refused = test.write("bob", 2, json!([insert("todos", "c", todo("alice"))])).await;
     assert_eq!((refused.status, code(&refused)), (OutcomeStatus::Rejected, "POLICY_DENIED"));
     let test = test.reopen(MANIFEST).await;
@@ -55,9 +58,8 @@ async fn an_op_id_belongs_to_one_payload_of_one_user() {
 async fn a_transaction_applies_whole_or_not_at_all() {
     let test = TestStore::open(MANIFEST);
     test.applied("alice", 1, json!([insert("todos", "a", todo("alice"))])).await;
-    let result = test
-        .write("alice", 2, json!([update("todos", "a", json!({"title": "x"})), insert("todos", "a", todo("alice"))]))
-        .await;
+    let result =
+        test.write("alice", 2, json!([update("todos", "a", json!({"title": "x"})), insert("todos", "a", todo("alice"))])).await;
     assert_eq!((result.status, code(&result)), (OutcomeStatus::Rejected, "ROW_EXISTS"));
     let seq = test.applied("alice", 3, json!([update("todos", "a", json!({"done": true})), delete("todos", "a")])).await;
     assert_eq!(seq, 3, "a rejected transaction takes no seq");

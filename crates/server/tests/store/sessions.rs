@@ -6,7 +6,7 @@ use syncline_server::store::{SessionError, SessionEvent, SessionKind};
 
 use crate::support::TestStore;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn a_token_is_its_user_until_revoked_and_is_stored_nowhere() {

@@ -72,10 +72,12 @@ pub(crate) fn raw(intents: Vec<Value>) -> Vec<Box<RawValue>> {
     intents.into_iter().map(|intent| serde_json::value::to_raw_value(&intent).unwrap()).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better with a value written in place")]
 pub(crate) fn insert(entity: &str, id: &str, data: Value) -> Value {
     json!({"entity": entity, "row_id": id, "kind": "insert", "data": data})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better with a value written in place")]
 pub(crate) fn update(entity: &str, id: &str, data: Value) -> Value {
     json!({"entity": entity, "row_id": id, "kind": "update", "data": data})
 }
