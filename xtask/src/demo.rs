@@ -43,9 +43,9 @@ fn announce(url: &str) {
     println!();
     println!("Syncline's demo runs at {url}");
     println!();
-    println!("  1. Open {url}/?user=alice in one window.");
-    println!("  2. Open {url}/?user=bob in another.");
-    println!("  3. In one of them create a channel with both as members, and write.");
+    println!("  1. Open {url}/?user=alice in one window and {url}/?user=bob in another, and sign in.");
+    println!("  2. As one of them create a channel with both as members, and write.");
+    println!("  3. Switch one window offline, go on writing, close it, open it again, go online.");
     println!();
     println!("Data stays in .demo/syncline.db; delete that folder to start anew. Ctrl-C stops the server.");
 }
