@@ -117,7 +117,9 @@ impl Client {
         if page.snapshot.is_some() || self.record.staging.is_some() {
             return self.stage_page(&page);
         }
-        if page.to < self.record.shown.seq || page.to < self.stream_place().1 {
+        let place = self.stream_place().1;
+        if page.to < place || (page.to == place && page.from < place) {
+            // A repetition. A page that begins and ends here only renews the token.
             return true;
         }
         self.held.consistent_at = self.held.consistent_at.max(page.consistent_at.unwrap_or(0));

@@ -15,7 +15,9 @@ mod disk;
 mod node;
 mod opening;
 mod random;
+mod script;
 mod server;
+mod visibility;
 mod writes;
 
 /// Declares tests that run natively and, with the same body, in a browser or Node.

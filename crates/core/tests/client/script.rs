@@ -1,0 +1,153 @@
+//! A client driven by hand, line by line.
+
+use std::fmt::Write;
+
+use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind};
+use syncline_protocol::{ChangeKind, ClientMessage, Row, Timestamp};
+
+use crate::disk::Disk;
+use crate::node::alice;
+
+/// A client whose every output is written down.
+pub(crate) struct Script {
+    pub(crate) client: Client,
+    pub(crate) now: u64,
+    pub(crate) log: String,
+    pub(crate) disk: Disk,
+}
+
+impl Script {
+    pub(crate) fn new() -> Self {
+        let mut script = Self::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.give(Input::Opened(Box::default()));
+        script.log.clear();
+        script
+    }
+
+    pub(crate) fn unstarted(paused: bool) -> Self {
+        let mut config = ClientConfig::with_seed([7; 32]);
+        config.start_paused = paused;
+        Self { client: Client::new(config), now: 1_700_000_000_000, log: String::new(), disk: Disk::default() }
+    }
+
+    pub(crate) fn give(&mut self, input: Input) {
+        self.client.handle_input(Timestamp(self.now), input);
+        self.drain();
+    }
+
+    /// Lets time pass in one step; every timer on the way fires.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while let Output::Idle { wake_at: Some(at) } = self.client.poll_output()
+            && at.0 <= end
+        {
+            self.now = self.now.max(at.0);
+            self.give(Input::Tick);
+        }
+        self.now = end;
+        self.give(Input::Tick);
+    }
+
+    pub(crate) fn drain(&mut self) {
+        loop {
+            let line = match self.client.poll_output() {
+                Output::Idle { .. } => return,
+                Output::ResolveIdentity => "resolve".to_owned(),
+                Output::OpenStorage { .. } => "open database".to_owned(),
+                Output::OpenSocket => "open socket".to_owned(),
+                Output::CloseSocket { code } => format!("close {code}"),
+                Output::Send(text) => match ClientMessage::parse(&text).unwrap() {
+                    ClientMessage::Hello(hello) => format!("hello {:?}", hello.cursor),
+                    ClientMessage::Resume(resume) => format!("resume {}", resume.cursor),
+                    ClientMessage::Push(push) => format!("push {}", push.transactions.len()),
+                    ClientMessage::Heartbeat => "heartbeat".to_owned(),
+                },
+                Output::Pull { path_and_query, .. } => format!("pull {path_and_query}"),
+                Output::Store(request) => {
+                    self.store(request.kind, request.id);
+                    continue;
+                }
+                Output::Notify(Event::TokenNeeded { code }) => format!("token needed: {code}"),
+                Output::Notify(Event::IdentityFlipped) => "identity flipped".to_owned(),
+                Output::Notify(Event::Problem { code, .. }) => format!("problem {}", code.code()),
+                Output::Notify(Event::MutationLost { error, .. }) => format!("lost: {}", error.code),
+                Output::Notify(Event::MutationFailed { error, .. }) => format!("failed: {}", error.code),
+                Output::Notify(Event::Synced { seq }) => format!("synced {seq}"),
+                Output::Notify(_) => continue,
+            };
+            writeln!(self.log, "{line}").unwrap();
+        }
+    }
+
+    pub(crate) fn store(&mut self, kind: StorageKind, request: RequestId) {
+        let result = self.disk.execute(kind);
+        self.client.handle_input(Timestamp(self.now), Input::Stored { request, result });
+    }
+
+    pub(crate) fn write(&mut self) {
+        let data: Row = [("a".to_owned(), 1.into())].into_iter().collect();
+        let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some(data) };
+        self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
+        self.drain();
+    }
+
+    /// Lets time pass until the client connects again; says how long that took.
+    pub(crate) fn wait_for_retry(&mut self) -> u64 {
+        let before = self.now;
+        while self.state() == "waiting" {
+            self.pass(50);
+        }
+        self.now - before
+    }
+
+    /// An empty snapshot at seq 5, so that there is a cursor.
+    pub(crate) fn go_live(&mut self) {
+        self.give(Input::SocketOpened);
+        self.welcome("resync", 5);
+        self.answer_pull(200, &page(5, 5, r#","snapshot":{"start":true,"end":true}"#));
+        self.log.clear();
+    }
+
+    pub(crate) fn welcome(&mut self, resume: &str, head: u64) {
+        self.give(Input::Received(format!(
+            r#"{{"type":"welcome","protocol":1,"identity":{{"user_id":"alice","tenant_id":null}},"epoch":"e","head":{head},"resume":"{resume}","outcome_floor":0,"server_time":0,"heartbeat_ms":20000}}"#
+        )));
+    }
+
+    pub(crate) fn answer_pull(&mut self, status: u16, body: &str) {
+        // The client counts its requests; late and unknown ids do nothing, so every small number may be tried.
+        for id in 0..40 {
+            self.give(Input::PullAnswered { request: RequestId(id), status, body: body.to_owned(), retry_after_ms: None });
+            if !self.client.status().syncing {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn expect(&mut self, expected: &[&str]) {
+        let log = std::mem::take(&mut self.log);
+        assert_eq!(log.lines().collect::<Vec<_>>(), expected, "{:?}", self.client.status());
+    }
+
+    pub(crate) fn state(&self) -> String {
+        let status = serde_json::to_value(self.client.status()).unwrap();
+        status["connection"]["state"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn page(from: u64, to: u64, more: &str) -> String {
+    format!(
+        r#"{{"scope":"all","from":{from},"to":{to},"cursor":{{"last_seq":{to},"token":"t{to}"}},"has_more":false,"changes":[],"transactions":[],"checksum":"0000000000000000"{more}}}"#
+    )
+}
+
+pub(crate) fn frame(from: u64, to: u64, changes: &str, checksum: &str) -> Input {
+    Input::Received(format!(
+        r#"{{"type":"frame","scope":"all","from":{from},"to":{to},"cursor":{{"last_seq":{to},"token":"t{to}"}},"has_more":false,"changes":[{changes}],"checksum":"{checksum}"}}"#
+    ))
+}
+
+pub(crate) fn closed(code: u16) -> Input {
+    Input::SocketClosed { code, reason: String::new() }
+}

@@ -1,0 +1,129 @@
+//! Rows that come into a reader's sight and leave it, and pages that fit together only later.
+
+use serde_json::{Value, json};
+use syncline_core::client::Input;
+use syncline_protocol::{Change, frame_checksum};
+
+use crate::script::{Script, page};
+use crate::tests;
+
+/// A change as the wire has it: `(seq, kind, id)`; the row says its seq, so that a test sees which copy it looks at.
+fn changes(list: &[(u64, &str, &str)]) -> (String, String) {
+    let parsed: Vec<Change> = list
+        .iter()
+        .map(|(seq, kind, id)| {
+            let mut change = json!({"seq": seq, "entity": "Message", "row_id": id, "kind": kind});
+            if !matches!(*kind, "leave" | "delete") {
+                change["data"] = json!({"at": seq});
+            }
+            serde_json::from_value(change).unwrap()
+        })
+        .collect();
+    (serde_json::to_string(&parsed).unwrap(), frame_checksum(&parsed))
+}
+
+fn body(from: u64, to: u64, list: &[(u64, &str, &str)], more: &str) -> String {
+    let (changes, checksum) = changes(list);
+    page(from, to, more)
+        .replace(r#""changes":[]"#, &format!(r#""changes":{changes}"#))
+        .replace(r#""checksum":"0000000000000000""#, &format!(r#""checksum":"{checksum}""#))
+}
+
+fn frame(script: &mut Script, from: u64, to: u64, list: &[(u64, &str, &str)], consistent_at: Option<u64>) {
+    let more = consistent_at.map_or(String::new(), |seq| format!(r#","consistent_at":{seq}"#));
+    let text = body(from, to, list, &more).replacen('{', r#"{"type":"frame","#, 1);
+    script.give(Input::Received(text));
+}
+
+/// What the view shows: id and the seq its row was written at.
+fn shown(script: &mut Script) -> Vec<(String, u64)> {
+    let delta: Value = serde_json::from_str(&script.client.delta_json("Message", 0)).unwrap();
+    let row = |row: &Value| (row["id"].as_str().unwrap().to_owned(), row["at"].as_u64().unwrap());
+    delta["rows"].as_array().unwrap().iter().map(row).collect()
+}
+
+fn rows(list: &[(&str, u64)]) -> Vec<(String, u64)> {
+    list.iter().map(|(id, seq)| ((*id).to_owned(), *seq)).collect()
+}
+
+tests! {
+    fn entered_rows_may_be_older_than_the_place_and_left_rows_go() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 6, &[(2, "enter", "a"), (3, "enter", "b"), (6, "insert", "c")], None);
+        assert_eq!(shown(&mut script), rows(&[("a", 2), ("b", 3), ("c", 6)]));
+        frame(&mut script, 6, 7, &[(7, "leave", "a"), (7, "leave", "b")], None);
+        assert_eq!(shown(&mut script), rows(&[("c", 6)]));
+        // Back again in one and the same frame: the last word counts, though the rows are older than the leave.
+        frame(&mut script, 7, 9, &[(8, "leave", "c"), (2, "enter", "a"), (6, "enter", "c")], None);
+        assert_eq!(shown(&mut script), rows(&[("a", 2), ("c", 6)]));
+        assert_eq!(script.state(), "live");
+    }
+
+    fn an_older_change_does_nothing_to_a_newer_row() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 8, &[(8, "insert", "a")], None);
+        frame(&mut script, 8, 9, &[(4, "enter", "a"), (7, "leave", "a"), (6, "update", "a")], None);
+        assert_eq!(shown(&mut script), rows(&[("a", 8)]));
+    }
+
+    fn what_does_not_fit_together_yet_is_held_back_and_shown_at_once() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 6, &[(9, "enter", "a"), (6, "insert", "m")], Some(9));
+        frame(&mut script, 6, 8, &[(7, "insert", "b"), (8, "delete", "b")], None);
+        assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[]), 5));
+        // A repetition of what is held changes nothing.
+        frame(&mut script, 5, 6, &[(9, "enter", "a"), (6, "insert", "m")], Some(9));
+        frame(&mut script, 8, 9, &[(9, "update", "a")], None);
+        assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[("a", 9), ("m", 6)]), 9));
+        assert_eq!(script.state(), "live");
+    }
+
+    fn held_pages_outlive_a_broken_connection_but_not_a_resync() {
+        for resume in ["stream", "resync"] {
+            let mut script = Script::new();
+            script.go_live();
+            frame(&mut script, 5, 6, &[(9, "enter", "a")], Some(9));
+            script.give(Input::SocketClosed { code: 1006, reason: String::new() });
+            script.wait_for_retry();
+            script.log.clear();
+            script.give(Input::SocketOpened);
+            // What is shown is what the server is told: it sends again what was held.
+            script.expect(&[r#"hello Some("t5")"#]);
+            script.welcome(resume, 9);
+            if resume == "stream" {
+                frame(&mut script, 5, 9, &[(9, "enter", "a")], None);
+            } else {
+                let snapshot = r#","snapshot":{"start":true,"end":true}"#;
+                script.answer_pull(200, &body(9, 9, &[(9, "enter", "a")], snapshot));
+            }
+            assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[("a", 9)]), 9), "{resume}");
+        }
+    }
+
+    fn what_left_a_reader_s_sight_is_not_on_disk_any_more() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 7, &[(6, "insert", "secret"), (7, "insert", "plain")], None);
+        assert!(on_disk(&script, "secret"));
+        frame(&mut script, 7, 8, &[(8, "leave", "secret")], None);
+        script.pass(10);
+        let row_of = |script: &Script| script.disk.now.entities.values().any(|bytes| seq_and_id(bytes, 6, "secret"));
+        assert!(!row_of(&script), "the row itself is gone; a note of its leaving may stay");
+        assert!(on_disk(&script, "plain"));
+    }
+}
+
+fn on_disk(script: &Script, text: &str) -> bool {
+    script.disk.now.entities.values().any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+}
+
+/// Whether a record holds the row with this seq: a deletion would have another one.
+fn seq_and_id(bytes: &[u8], seq: u64, id: &str) -> bool {
+    let mut row = seq.to_le_bytes().to_vec();
+    row.push(u8::try_from(id.len()).unwrap());
+    row.extend_from_slice(id.as_bytes());
+    bytes.windows(row.len()).any(|part| part == row)
+}
