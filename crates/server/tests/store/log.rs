@@ -1,9 +1,9 @@
 //! The log: cursors, marks, floors, snapshots, memberships, columns.
 
 use serde_json::{Value, json};
-use syncline_protocol::{ChangeKind, Page};
+use syncline_protocol::{ChangeKind, EntityName, Page, RowId, parse_row};
 use syncline_server::manifest::Manifest;
-use syncline_server::store::{PageLimits, ReadError, Reader, Store, StoreOptions};
+use syncline_server::store::{PageLimits, ReadError, Reader, Store, StoreError, StoreOptions};
 
 use crate::history::MANIFEST;
 use crate::replica::Replica;
@@ -162,6 +162,30 @@ async fn rows_visible_for_another_reason_do_not_leave() {
     test.applied("bob", 6, json!([delete("members", "m2")])).await;
     let page = pull(&test, "bob", Some(&page.cursor.token)).await;
     assert_eq!(kinds(&page), [("delete", "m2"), ("leave", "other")]);
+}
+
+#[tokio::test]
+async fn a_reader_far_behind_a_membership_takes_a_snapshot() {
+    let test = TestStore::open(MANIFEST);
+    test.applied("a", 1, json!([insert("messages", "m", json!({"channel": "c", "author": "a", "body": ""}))])).await;
+    let member = pull(&test, "bob", None).await.cursor.token;
+    let stranger = pull(&test, "carol", None).await.cursor.token;
+    test.applied("a", 2, json!([insert("members", "mb", json!({"channel": "c", "member": "bob"}))])).await;
+    let entity = EntityName::parse("audit").unwrap();
+    let imported = test.store.import::<_, StoreError, _>(&entity, None, |rows| {
+        for number in 0..50_000 {
+            let id = RowId::parse(number.to_string()).unwrap();
+            rows.put(&id, &parse_row(r#"{"what":"x"}"#).unwrap()).unwrap();
+        }
+        Ok(())
+    });
+    imported.await.unwrap();
+    let refused = test.store.pull(&reader("bob"), Some(&member), PageLimits::default()).await;
+    assert!(matches!(refused, Err(ReadError::Resync { .. })));
+    assert_eq!(pull(&test, "bob", None).await.changes.len(), 2);
+    let page = pull(&test, "carol", Some(&stranger)).await;
+    assert_eq!((page.changes.len(), page.has_more), (0, true), "a page looks at a bounded piece of the log");
+    assert!(page.to > 20_000);
 }
 
 #[tokio::test]

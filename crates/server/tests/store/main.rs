@@ -5,6 +5,7 @@ mod history;
 mod import;
 mod isolation;
 mod log;
+mod manifest;
 mod outcomes;
 mod replica;
 mod sessions;
