@@ -46,8 +46,8 @@ impl TestEngine {
             all.extend(options.clone());
         }
         let heard = Rc::new(Heard::default());
-        let hears = Rc::clone(&heard);
-        let listener = Closure::<dyn FnMut(String)>::new(move |events: String| hears.add(&events));
+        let listening = Rc::clone(&heard);
+        let listener = Closure::<dyn FnMut(String)>::new(move |events: String| listening.add(&events));
         let options = js_sys::JSON::parse(&all.to_string()).unwrap_or_else(|thrown| panic!("{thrown:?}"));
         let callback: Function = listener.as_ref().unchecked_ref::<Function>().clone();
         let raw = RawEngine::new(options.unchecked_into::<RawOptions>(), callback);
@@ -152,6 +152,16 @@ impl TestEngine {
     /// Discards a write.
     pub fn remove(&self, op_id: &str) {
         self.hear(self.raw.remove(op_id));
+    }
+
+    /// Gives it another token.
+    pub fn set_token(&self, token: Option<&str>) {
+        self.hear(self.raw.set_token(token.map(str::to_owned)));
+    }
+
+    /// Whether a problem with this code was reported so far.
+    pub fn heard_problem(&self, code: &str) -> bool {
+        self.heard.events.borrow().iter().any(|event| event["type"] == "problem" && event["code"] == code)
     }
 
     /// Stops talking to the network.
