@@ -61,7 +61,8 @@ pub(crate) struct Link {
     pub(crate) server_head: Option<u64>,
     /// Whether `Synced` was said on this connection.
     pub(crate) told_synced: bool,
-    /// Whether the application was asked for another token since it gave the last one.
+    /// Whether the application was asked for another token since the server last accepted one: asked again for each that is
+    /// refused, an application with a stale token would turn in a circle.
     asked_for_token: bool,
 }
 
@@ -482,7 +483,7 @@ impl Client {
     }
 
     pub(super) fn stop(&mut self) {
-        self.pump_storage();
+        self.flush_writes();
         self.leave_network();
         if !self.storage.is_open() {
             self.lose_unstored(ErrorCode::NotStarted, "the engine was stopped before its database was open");

@@ -195,6 +195,20 @@ impl Client {
         }
     }
 
+    /// Gives every write to the database now: after this nothing is asked of it any more.
+    pub(super) fn flush_writes(&mut self) {
+        self.storage.enqueueing = false;
+        self.pump_storage();
+    }
+
+    /// After the end: what was promised to the database still goes there, one request after the other; nothing is tidied.
+    pub(super) fn flush_storage(&mut self) {
+        if self.storage.mode == Mode::Disk {
+            self.pump_enqueue();
+            self.pump_commit();
+        }
+    }
+
     fn keep_in_memory(&mut self) {
         for place in std::mem::take(&mut self.storage.unstored) {
             self.durable(place, Durability::MemoryOnly);

@@ -212,6 +212,19 @@ tests! {
         assert_eq!(node.rows("Todo").len(), 20);
     }
 
+    fn stopping_leaves_no_write_behind() {
+        let mut node = offline();
+        for id in ["a", "b", "c"] {
+            node.client.mutate(NOW, vec![change("insert", "Todo", Some(id), json!({}))]).unwrap();
+            node.drain();
+        }
+        node.input(NOW, Input::Stop);
+        while node.store_one(NOW) {}
+        let order: Vec<Value> = intents(&node).into_iter().map(|mut intent| intent["changes"][0]["row_id"].take()).collect();
+        assert_eq!(order, [json!("a"), json!("b"), json!("c")]);
+        assert_eq!(node.durable.len(), 3, "and the application is told");
+    }
+
     fn a_restored_backup_is_pulled_again_and_what_waits_is_kept() {
         let mut node = offline();
         let mut server = Server::new();
