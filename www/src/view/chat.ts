@@ -56,8 +56,9 @@ export function chatView(engine: chat.ChatEngine, user: string, offline: Offline
   const root = element("div", { class: "chat" }, sidebar, conversation.root, members.root, notice.root);
   keepCurrent(engine, user, root, [status, channelList, members, refused, conversation]);
   engine.onError((error) => {
-    // A connection that comes and goes is the indicator's to tell.
-    if (!error.retryable) notice.show(error.message);
+    // A connection that comes and goes is the indicator's to tell, and so is a token that no new one replaced.
+    const isTold = error.retryable || error.code === "UNAUTHENTICATED" || error.code === "TOKEN_EXPIRED";
+    if (!isTold) notice.show(error.message);
   });
   return root;
 }
