@@ -34,6 +34,7 @@ export async function startServer(program, { db, statics, port = 0, isolated = f
   const child = spawn(program, options, { stdio: ["ignore", "pipe", "pipe"] });
   const log = [];
   const gone = once(child, "exit");
+  child.on("exit", (code, signal) => log.push(`(the process ended: ${signal ?? code})`));
   const url = await listening(child, gone, log);
   return {
     url,
