@@ -167,7 +167,9 @@ impl Client {
 
     /// What follows from all inputs since the last drain together: grouped requests and one notice of what changed.
     fn settle(&mut self) {
-        if !self.link.is_over() {
+        if self.link.is_over() {
+            self.flush_storage();
+        } else {
             self.pump_storage();
             self.pump_pull();
             self.pump_push();

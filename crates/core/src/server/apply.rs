@@ -182,10 +182,8 @@ mod tests {
     use super::*;
 
     fn row(value: Value) -> Row {
-        match value {
-            Value::Object(row) => row,
-            other => panic!("{other} is no row"),
-        }
+        let Value::Object(row) = value else { panic!("{value} is no row") };
+        row
     }
 
     fn entity() -> Entity {

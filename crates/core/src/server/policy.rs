@@ -270,10 +270,8 @@ mod tests {
     use crate::server::membership::MembershipCounts;
 
     fn row(value: Value) -> Row {
-        match value {
-            Value::Object(row) => row,
-            other => panic!("{other} is no row"),
-        }
+        let Value::Object(row) = value else { panic!("{value} is no row") };
+        row
     }
 
     #[test]
