@@ -55,6 +55,8 @@ pub(crate) struct Engine {
 enum Phase {
     New,
     Running,
+    /// Only answers of the database are taken, so that what was promised to it arrives there.
+    Stopping,
     Stopped,
 }
 
@@ -106,7 +108,12 @@ impl Engine {
 
     /// Gives the core one input and carries out everything it wants; events are collected, not delivered.
     pub(crate) fn take(&self, input: Input) {
-        if self.phase.get() != Phase::Running {
+        let is_heard = match self.phase.get() {
+            Phase::Running => true,
+            Phase::Stopping => matches!(input, Input::Stored { .. }),
+            Phase::New | Phase::Stopped => false,
+        };
+        if !is_heard {
             return;
         }
         self.client.borrow_mut().handle_input(self.clock.now(), input);
@@ -139,15 +146,17 @@ impl Engine {
 
     /// Stops, waits for what storage is doing, and lets go of everything.
     pub(crate) async fn stop(self: Rc<Self>) {
-        if self.phase.get() != Phase::Stopped {
+        if self.phase.get() == Phase::Running {
             self.take(Input::Stop);
-            self.phase.set(Phase::Stopped);
+            self.phase.set(Phase::Stopping);
+            self.deliver();
         }
         self.timer.clear();
         self.lifecycle.replace(None);
         self.abort.abort();
         drop(self.socket.take());
         self.storage.close().await;
+        self.phase.set(Phase::Stopped);
         panic::stop_reporting_to(&self.on_events);
     }
 
@@ -272,7 +281,7 @@ impl Engine {
         }
         let name = identity::database_name(&self.options.app_name, &identity);
         let lock = self.lead(&name).await;
-        if self.phase.get() == Phase::Stopped {
+        if self.phase.get() != Phase::Running {
             return;
         }
         let people = serde_json::to_string(&identity).unwrap_or_default();
@@ -309,9 +318,11 @@ impl Engine {
 
     fn store(&self, request: StorageRequest) {
         let StorageRequest { id, kind } = request;
+        self.storage.begin();
         self.spawn(|engine| async move {
             let result = engine.storage.run(kind).await;
             engine.feed(Input::Stored { request: id, result });
+            engine.storage.end();
         });
     }
 

@@ -170,7 +170,8 @@ impl RawEngine {
         self.input(Input::Wake)
     }
 
-    /// Closes the socket, the database, the lock and the listeners; resolves when that is done. No event follows.
+    /// Closes the socket, the database, the lock and the listeners; resolves when that is done. Events of writes that
+    /// still reach the disk come before, none after.
     ///
     /// # Errors
     /// `INTERNAL`.

@@ -64,20 +64,27 @@ impl Storage {
         let Some(leased) = leased else {
             return Err(StorageFailure::Unavailable("the database is closed".to_owned()));
         };
+        leased.run(kind).await
+    }
+
+    /// Counts a request from the moment the core asks.
+    pub(crate) fn begin(&self) {
         self.running.set(self.running.get() + 1);
-        let result = leased.run(kind).await;
+    }
+
+    /// Counts it as done, after the core was told and has asked for whatever comes next.
+    pub(crate) fn end(&self) {
         self.running.set(self.running.get() - 1);
         if self.running.get() == 0
             && let Some(on_quiet) = self.on_quiet.take()
         {
             let _ = on_quiet.call0(&JsValue::NULL);
         }
-        result
     }
 
-    /// Waits until no request runs, then closes the connection and lets the lock go.
+    /// Waits until no request runs and none follows, then closes the connection and lets the lock go.
     pub(crate) async fn close(&self) {
-        if self.running.get() > 0 {
+        while self.running.get() > 0 {
             let (quiet, on_quiet) = deferred();
             self.on_quiet.replace(Some(on_quiet));
             let _ = JsFuture::from(quiet).await;
