@@ -310,7 +310,11 @@ export class Engine<S extends object> implements SyncEngine<S> {
   /** Hides the former rows at once, then closes their database and opens another. */
   async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
     const former = this.#raw;
+    const wasOpen = this.#isOpen;
     const closed = former === undefined ? undefined : this.#close(former);
+    // No database was open yet, so these writes were nowhere but in memory.
+    if (!wasOpen)
+      this.#writes.abandon("IDENTITY_CHANGED", "the session changed before its database was open");
     this.#raw = undefined;
     this.#isOpen = false;
     this.#show(undefined);
@@ -405,15 +409,12 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   #running(): RawEngine {
     if (this.#starting === undefined) throw notStarted();
-    // The core would take the write, for whoever the session turns out to be.
-    if (this.#raw !== undefined && this.#status.identity !== null) return this.#raw;
-    throw new SynclineError(
-      "NOT_STARTED",
-      "it is not known yet whose rows these are, so nothing can be written",
-      {
-        hint: "Await start(); if status.identity is null then, wait for a status that names one.",
-      },
-    );
+    // While the identity is unknown the write waits in memory for its token's identity: another token gets another raw
+    // engine, and stopping this one rejects what never reached a disk.
+    if (this.#raw !== undefined) return this.#raw;
+    throw new SynclineError("NOT_STARTED", "the engine is still starting", {
+      hint: "Await start() before the first write.",
+    });
   }
 
   #command(call: (raw: RawEngine) => string): void {

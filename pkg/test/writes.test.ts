@@ -173,15 +173,30 @@ test("the queue's list is the same array until the queue changes", async () => {
   assert.equal(engine.mutations.list()[0]?.status, "sent");
 });
 
-test("writing needs a running engine that knows whose rows it writes", async () => {
+test("writing needs a running engine, not a known identity", async () => {
   const { engine, world } = make({ token: "unknown" });
-  assert.throws(() => engine.insert("todo", { title: "one" }), code("NOT_STARTED"));
+  assert.throws(() => engine.insert("todo", { title: "early" }), code("NOT_STARTED"));
   await engine.start();
   assert.equal(engine.status.identity, null);
-  assert.throws(() => engine.insert("todo", { title: "whose?" }), code("NOT_STARTED"));
+  const write = engine.insert("todo", { title: "one" });
+  assert.equal(engine.store.list("todo").length, 1);
   world.engine.resolve({ user_id: "alice", tenant_id: null });
-  void engine.insert("todo", { title: "one" });
+  world.engine.durable(write.opId);
+  assert.equal(await write, write.id);
+});
+
+test("a write of a token that was replaced before anybody knew its user is given back", async () => {
+  const { engine, world } = make({ token: "unknown" });
+  await engine.start();
+  const write = engine.insert("todo", { title: "whose?" });
+  const refused = assert.rejects(write, code("IDENTITY_CHANGED"));
+  const changing = engine.notifySessionChanged("another");
+  await refused;
   await settle();
+  world.engine.unavailable();
+  await changing;
+  await assert.rejects(write.confirmed, code("IDENTITY_CHANGED"));
+  assert.equal(engine.store.list("todo").length, 0);
 });
 
 test("stopping waits for the disk and rejects what the server has not answered", async () => {
