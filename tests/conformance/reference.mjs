@@ -45,7 +45,9 @@ export function bearerSubprotocol(token) {
   if (bytes.length > TOKEN_BYTES_MAX) return null;
   const encode = (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   const plain = /[A-Za-z0-9!#$&'*+\-.^_`|~]/;
-  const parts = [...bytes].map((byte) => (plain.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : encode(byte)));
+  const parts = [...bytes].map((byte) =>
+    plain.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : encode(byte),
+  );
   return `bearer.${parts.join("")}`;
 }
 
@@ -66,7 +68,9 @@ export function tokenOfSubprotocol(offered) {
 export function rowText({ text, repeat, fields }) {
   if (repeat !== undefined) return repeat.before + repeat.unit.repeat(repeat.count) + repeat.after;
   if (fields === undefined) return text;
-  return JSON.stringify(Object.fromEntries(Array.from({ length: fields }, (_, index) => [`f${index}`, index])));
+  return JSON.stringify(
+    Object.fromEntries(Array.from({ length: fields }, (_, index) => [`f${index}`, index])),
+  );
 }
 
 /** The code with which a row's text is refused, or null. */
@@ -137,7 +141,10 @@ export function opIdRefusal(id) {
 
 /** The UUID of version 7 of a time in milliseconds and ten random bytes in hexadecimal. */
 export function rowIdV7(ms, randomHex) {
-  const bytes = Buffer.concat([Buffer.from(ms.toString(16).padStart(12, "0"), "hex"), Buffer.from(randomHex, "hex")]);
+  const bytes = Buffer.concat([
+    Buffer.from(ms.toString(16).padStart(12, "0"), "hex"),
+    Buffer.from(randomHex, "hex"),
+  ]);
   bytes[6] = (bytes[6] & 0x0f) | 0x70;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
   return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
@@ -161,7 +168,10 @@ const P5 = 0x27d4eb2f165667c5n;
 /** XXH64 after its specification (doc/xxhash_spec.md of the xxHash project). */
 export function xxh64(bytes, seed) {
   let at = 0;
-  const read64 = () => bytes.readBigUInt64LE((at += 8) - 8);
+  const read64 = () => {
+    at += 8;
+    return bytes.readBigUInt64LE(at - 8);
+  };
   let hash = (seed + P5) & U64;
   if (bytes.length >= 32) {
     const lanes = [seed + P1 + P2, seed + P2, seed, seed - P1].map((lane) => lane & U64);

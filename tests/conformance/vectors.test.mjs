@@ -39,7 +39,8 @@ test("bearer subprotocols", () => {
   for (const { name, token, subprotocol } of decoded) {
     assert.equal(reference.tokenOfSubprotocol(subprotocol), token, name);
   }
-  for (const subprotocol of refused) assert.equal(reference.tokenOfSubprotocol(subprotocol), null, subprotocol);
+  for (const subprotocol of refused)
+    assert.equal(reference.tokenOfSubprotocol(subprotocol), null, subprotocol);
   for (const bytes of too_long) assert.equal(reference.bearerSubprotocol("x".repeat(bytes)), null);
 });
 
@@ -58,7 +59,11 @@ test("what can be stored can be stored again from its canonical bytes", () => {
 
 test("checksums", () => {
   for (const { name, changes, count, checksum } of load("checksum.json").checksums) {
-    const made = Array.from({ length: count ?? 0 }, (_, i) => ({ entity: "Row", row_id: `row-${i}`, seq: i + 1 }));
+    const made = Array.from({ length: count ?? 0 }, (_, i) => ({
+      entity: "Row",
+      row_id: `row-${i}`,
+      seq: i + 1,
+    }));
     assert.equal(reference.pageChecksum(changes ?? made), checksum, name);
   }
 });
@@ -76,8 +81,13 @@ test("ids and names", () => {
 
 test("pages hold together", () => {
   const { server, pages, answers, wrong_checksums } = load("messages.json");
-  const parsed = [...server, ...pages, ...answers].map(({ text, name }) => ({ name, body: JSON.parse(text) }));
-  const found = parsed.map(({ name, body }) => ({ name, page: body.frame ?? body })).filter(({ page }) => page.changes);
+  const parsed = [...server, ...pages, ...answers].map(({ text, name }) => ({
+    name,
+    body: JSON.parse(text),
+  }));
+  const found = parsed
+    .map(({ name, body }) => ({ name, page: body.frame ?? body }))
+    .filter(({ page }) => page.changes);
   assert.ok(found.length >= 10);
   for (const { name, page } of found) checkPage(name, page);
   for (const { name, text } of wrong_checksums) {
@@ -92,9 +102,12 @@ function checkPage(name, page) {
   for (const change of page.changes) {
     assert.equal(reference.rowIdRefusal(change.row_id), null, name);
     const full = change.data !== undefined;
-    if (["insert", "update", "enter"].includes(change.kind)) assert.ok(full, `${name}: ${change.kind} has the row`);
+    if (["insert", "update", "enter"].includes(change.kind))
+      assert.ok(full, `${name}: ${change.kind} has the row`);
     if (["delete", "leave"].includes(change.kind)) assert.ok(!full, `${name}: ${change.kind} has no row`);
-    const own = page.transactions.some(({ first_seq, last_seq }) => first_seq <= change.seq && change.seq <= last_seq);
+    const own = page.transactions.some(
+      ({ first_seq, last_seq }) => first_seq <= change.seq && change.seq <= last_seq,
+    );
     assert.ok(own || change.kind === "enter", `${name}: seq ${change.seq} belongs to a transaction`);
   }
   const last = page.transactions.at(-1)?.last_seq;
