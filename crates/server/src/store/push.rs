@@ -97,9 +97,11 @@ pub(crate) fn push(
 fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), PushError>, StoreError> {
     let Some(client_id) = &writer.client_id else { return Ok(Ok(())) };
     let tenant = tenant_key(&writer.reader);
+    // With the user, because everybody who sees a transaction learns its client_id and could fence that replica for ever.
+    let replica = format!("{client_id} {}", writer.reader.user_id.as_deref().unwrap_or_default());
     let current = connection
         .prepare_cached("SELECT fence FROM fences WHERE tenant = ?1 AND client_id = ?2")?
-        .query_row([tenant, client_id.as_str()], |row| unsigned(row, 0))
+        .query_row([tenant, &replica], |row| unsigned(row, 0))
         .optional()?
         .unwrap_or_default();
     if writer.fence < current {
@@ -110,7 +112,7 @@ fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), Pu
             .prepare_cached(
                 "INSERT INTO fences(tenant, client_id, fence) VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE SET fence = ?3",
             )?
-            .execute(params![tenant, client_id.as_str(), writer.fence.cast_signed()])?;
+            .execute(params![tenant, replica, writer.fence.cast_signed()])?;
     }
     Ok(Ok(()))
 }
