@@ -1,7 +1,8 @@
 //! Reads and damages a database as a stranger: through rexie, from `docs/storage.md`, with none of the driver's code.
 
 use js_sys::Uint8Array;
-use rexie::{Rexie, TransactionMode};
+use rexie::{ObjectStore, Rexie, TransactionMode};
+use serde_json::Value;
 use wasm_bindgen::{JsCast as _, JsValue};
 
 /// One record of a store.
@@ -55,6 +56,34 @@ pub async fn put(database: &str, store: &str, key: &JsValue, value: &JsValue) {
     write.put(value, Some(key)).await.unwrap_or_else(|error| panic!("{error}"));
     tx.done().await.unwrap_or_else(|error| panic!("{error}"));
     database.close();
+}
+
+/// Makes a database of version 1 as a file of `fixtures/` tells.
+pub async fn restore(name: &str, fixture: &Value) {
+    let stores = ["entities", "cursors", "pendingMutations", "journal"];
+    let builder = stores.iter().fold(Rexie::builder(name).version(1), |builder, store| {
+        let minted = matches!(*store, "pendingMutations" | "journal");
+        builder.add_object_store(ObjectStore::new(store).auto_increment(minted))
+    });
+    builder.build().await.unwrap_or_else(|error| panic!("{error}")).close();
+    for store in stores {
+        for record in fixture["stores"][store].as_array().into_iter().flatten() {
+            let value = match &record[1] {
+                Value::Object(bytes) => bytes_of_hex(bytes["hex"].as_str().unwrap_or_default()),
+                value => to_js(value),
+            };
+            put(name, store, &to_js(&record[0]), &value).await;
+        }
+    }
+}
+
+fn to_js(value: &Value) -> JsValue {
+    value.as_f64().map_or_else(|| JsValue::from_str(value.as_str().unwrap_or_default()), JsValue::from_f64)
+}
+
+fn bytes_of_hex(digits: &str) -> JsValue {
+    let parse = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap_or_else(|error| panic!("{error}"));
+    bytes(&(0..digits.len()).step_by(2).map(parse).collect::<Vec<_>>())
 }
 
 /// Bytes as a value.

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use syncline_browser_tests::engine::{TestEngine, anonymous_database};
 use syncline_browser_tests::page::{eval, eval_async, replace_global, unique_name};
-use syncline_browser_tests::raw_stores::records;
+use syncline_browser_tests::raw_stores::{bytes as raw_bytes, put, records, restore};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
@@ -197,6 +197,40 @@ async fn a_known_token_opens_its_identity_and_an_unknown_one_shows_nothing() {
     assert_eq!(unknown.status()["identity"], Value::Null);
     assert_eq!(unknown.status()["storage"]["kind"], "opening");
     eval(&format!("localStorage.removeItem('syncline_{app}_identities')"));
+}
+
+#[wasm_bindgen_test]
+async fn a_database_of_version_1_opens() {
+    let fixture: Value = serde_json::from_str(include_str!("../fixtures/v1.json")).unwrap();
+    let app = unique_name("v1");
+    restore(&anonymous_database(&app), &fixture).await;
+    let engine = TestEngine::open(&app, &none()).await;
+    assert_eq!(engine.status()["storage"]["kind"], "indexeddb");
+    assert_eq!(engine.status()["pending"], fixture["pending"]);
+    for (entity, rows) in fixture["rows"].as_object().unwrap() {
+        assert_eq!(json!(engine.rows(entity)), *rows);
+    }
+    // What is written next comes after what the older version left.
+    engine.insert("Todo", &json!({ "title": "new" })).await;
+    assert_eq!(engine.mutations().len(), 3);
+}
+
+#[wasm_bindgen_test]
+async fn every_damaged_byte_of_a_segment_is_noticed_and_the_queue_kept() {
+    let fixture: Value = serde_json::from_str(include_str!("../fixtures/v1.json")).unwrap();
+    for at in [0, 4, 9, 32, 60] {
+        let app = unique_name("damaged");
+        let name = anonymous_database(&app);
+        restore(&name, &fixture).await;
+        let record = records(&name, "entities").await.remove(0);
+        let mut bytes = record.bytes();
+        bytes[at] ^= 1;
+        put(&name, "entities", &record.key, &raw_bytes(&bytes)).await;
+        let engine = TestEngine::open(&app, &none()).await;
+        assert!(engine.heard_problem("STORAGE_CORRUPT") || engine.heard_problem("STORAGE_TOO_NEW"), "byte {at}");
+        engine.stop().await;
+        assert_eq!(records(&name, "pendingMutations").await.len(), 2, "byte {at}");
+    }
 }
 
 #[wasm_bindgen_test]
