@@ -46,29 +46,28 @@ export async function startServer(program, { db, statics, port = 0, isolated = f
   };
 }
 
-async function listening(child, gone, log) {
-  const found = new Promise((resolve) => {
+function listening(child, gone, log) {
+  return new Promise((resolve, reject) => {
+    const fail = (what) => reject(new Error(`The server ${what}:\n${log.join("\n")}`));
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      fail(`did not listen within ${START_MS_MAX / 1000} s`);
+    }, START_MS_MAX);
+    gone.then(([code, signal]) => {
+      clearTimeout(late);
+      fail(`ended with ${signal ?? code} before it listened`);
+    });
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
         log.push(line);
         if (log.length > LOG_LINES_MAX) log.shift();
         const url = /listening on (http:\/\/\S+)/.exec(line)?.[1];
-        if (url) resolve(url);
+        if (!url) return;
+        clearTimeout(late);
+        resolve(url);
       });
     }
   });
-  const ended = gone.then(([code]) => {
-    throw new Error(`The server ended with ${code} before it listened:\n${log.join("\n")}`);
-  });
-  // The promise lives on after the race, and the server's end is no error then.
-  ended.catch(() => {});
-  const late = AbortSignal.timeout(START_MS_MAX);
-  const timeout = once(late, "abort").then(() => {
-    child.kill("SIGKILL");
-    throw new Error(`The server did not listen within ${START_MS_MAX / 1000} s:\n${log.join("\n")}`);
-  });
-  timeout.catch(() => {});
-  return Promise.race([found, ended, timeout]);
 }
 
 /** A session for the asking, which only `syncline dev` gives. */
