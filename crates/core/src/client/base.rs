@@ -100,7 +100,7 @@ impl Generation {
         for (entity, section) in &segment.sections {
             let Some(index) = indexes.get_mut(entity.position()) else { continue };
             index.begin_batch(section.row_count as usize + section.tombstone_count as usize);
-            index.reserve(segments, section.row_count as usize);
+            index.reserve(section.row_count as usize);
             let end = walk_rows(&segment.bytes, section, |at| {
                 let id = id_at(&segment.bytes, at);
                 let offset = u32::try_from(at).unwrap_or(u32::MAX);

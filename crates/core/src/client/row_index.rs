@@ -19,10 +19,24 @@ pub(crate) struct Slot {
 /// Above this many new or removed rows at once the order is made anew instead of being kept.
 const ORDER_STEPS_MAX: usize = 64;
 
+/// What the table holds for a row. Half of the hash stays with it, so that growing reads no ids.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    slot: u32,
+    hash: u32,
+}
+
+impl Held {
+    /// The table's own hash: it takes its buckets from the low bits and its tags from the high ones.
+    const fn table_hash(hash: u32) -> u64 {
+        (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// The rows of one entity.
 #[derive(Debug, Default)]
 pub(crate) struct RowIndex {
-    table: HashTable<u32>,
+    table: HashTable<Held>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Slots in order of their ids; `None` until somebody asks, or after many changes at once.
@@ -30,8 +44,9 @@ pub(crate) struct RowIndex {
     order_steps: usize,
 }
 
-fn hash(id: &[u8]) -> u64 {
-    xxh64(id, 0)
+/// The upper half of a fixed hash.
+fn hash(id: &[u8]) -> u32 {
+    u32::try_from(xxh64(id, 0) >> 32).unwrap_or(0)
 }
 
 impl RowIndex {
@@ -39,10 +54,9 @@ impl RowIndex {
         self.table.len()
     }
 
-    pub(crate) fn reserve(&mut self, segments: &Segments, count: usize) {
-        let Self { table, slots, .. } = self;
-        slots.reserve(count);
-        table.reserve(count, |slot| hash(id_of(segments, slots, *slot)));
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.slots.reserve(count);
+        self.table.reserve(count, |entry| Held::table_hash(entry.hash));
     }
 
     /// Announces how many rows are about to be added or removed.
@@ -54,7 +68,9 @@ impl RowIndex {
     }
 
     pub(crate) fn find(&self, segments: &Segments, id: &[u8]) -> Option<u32> {
-        self.table.find(hash(id), |slot| id_of(segments, &self.slots, *slot) == id).copied()
+        let hash = hash(id);
+        let equal = |entry: &Held| entry.hash == hash && id_of(segments, &self.slots, entry.slot) == id;
+        self.table.find(Held::table_hash(hash), equal).map(|entry| entry.slot)
     }
 
     pub(crate) fn slot(&self, slot: u32) -> Option<Slot> {
@@ -68,15 +84,14 @@ impl RowIndex {
     /// Adds a row, or points its slot elsewhere; gives what the slot held before.
     pub(crate) fn put(&mut self, segments: &Segments, id: &[u8], new: Slot) -> (u32, Option<Slot>) {
         let Self { table, slots, free, .. } = self;
-        let found = {
-            let equal = |slot: &u32| id_of(segments, slots, *slot) == id;
-            match table.entry(hash(id), equal, |slot| hash(id_of(segments, slots, *slot))) {
-                Entry::Occupied(entry) => Ok(*entry.get()),
-                Entry::Vacant(entry) => {
-                    let slot = free.last().copied().unwrap_or_else(|| u32::try_from(slots.len()).unwrap_or(u32::MAX));
-                    entry.insert(slot);
-                    Err(slot)
-                }
+        let hash = hash(id);
+        let equal = |entry: &Held| entry.hash == hash && id_of(segments, slots, entry.slot) == id;
+        let found = match table.entry(Held::table_hash(hash), equal, |entry| Held::table_hash(entry.hash)) {
+            Entry::Occupied(entry) => Ok(entry.get().slot),
+            Entry::Vacant(entry) => {
+                let slot = free.last().copied().unwrap_or_else(|| u32::try_from(slots.len()).unwrap_or(u32::MAX));
+                entry.insert(Held { slot, hash });
+                Err(slot)
             }
         };
         match found {
@@ -105,11 +120,10 @@ impl RowIndex {
                 order.remove(at);
             }
         }
-        let slots = &self.slots;
-        if let Ok(entry) = self.table.find_entry(hash(id), |other| *other == slot) {
+        if let Ok(entry) = self.table.find_entry(Held::table_hash(hash(id)), |other| other.slot == slot) {
             entry.remove();
         }
-        let old = slots.get(slot as usize).copied();
+        let old = self.slots.get(slot as usize).copied();
         self.free.push(slot);
         old
     }
@@ -118,7 +132,7 @@ impl RowIndex {
     pub(crate) fn ordered(&mut self, segments: &Segments) -> &[u32] {
         let Self { order, slots, table, .. } = self;
         order.get_or_insert_with(|| {
-            let mut all: Vec<u32> = table.iter().copied().collect();
+            let mut all: Vec<u32> = table.iter().map(|entry| entry.slot).collect();
             // Slots are filled in the order of the segments, whose rows are sorted: mostly in order already.
             all.sort_unstable();
             all.sort_by(|left, right| id_of(segments, slots, *left).cmp(id_of(segments, slots, *right)));
@@ -128,7 +142,7 @@ impl RowIndex {
 
     /// Every slot, in no order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
-        self.table.iter().copied()
+        self.table.iter().map(|entry| entry.slot)
     }
 
     fn order_insert(&mut self, segments: &Segments, slot: u32, id: &[u8]) {
