@@ -38,7 +38,9 @@ pub(crate) async fn get(url: &str, token: Option<&str>, signal: &AbortSignal) ->
     let init =
         object(&[("headers", &headers), ("signal", signal), ("credentials", &"omit".into()), ("cache", &"no-store".into())]);
     let response: Response = JsFuture::from(global_fetch(url, &init)?).await?.unchecked_into();
-    let body = JsFuture::from(response.text()?).await?.as_string().unwrap_or_default();
+    // Bytes are copied once; a text would be decoded to UTF-16 first and encoded again, for pages of up to 4 MiB.
+    let bytes = js_sys::Uint8Array::new(&JsFuture::from(response.array_buffer()?).await?).to_vec();
+    let body = String::from_utf8(bytes).unwrap_or_default();
     let retry_after = response.headers().get("retry-after").ok().flatten();
     Ok(Answer { status: response.status(), body, retry_after_ms: retry_after.as_deref().and_then(retry_after_ms) })
 }

@@ -64,7 +64,7 @@ impl Storage {
         let Some(leased) = leased else {
             return Err(StorageFailure::Unavailable("the database is closed".to_owned()));
         };
-        leased.run(kind).await
+        leased.run(&kind).await
     }
 
     /// Counts a request from the moment the core asks.
@@ -101,14 +101,11 @@ impl Storage {
 impl Leased {
     /// A connection that the browser dropped (Safari does so when its storage process dies) fails for ever, so it is
     /// opened again, once. Enqueue is not repeated, because nobody knows whether the records are in.
-    async fn run(&self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
+    async fn run(&self, kind: &StorageKind) -> Result<StoredValue, StorageFailure> {
         let connection = Rc::clone(&self.connection.borrow());
-        let again = (!matches!(kind, StorageKind::Enqueue { .. }) && !self.has_reopened.get()).then(|| kind.clone());
         let result = transactions::run(connection.raw(), kind).await;
-        let (Err(StorageFailure::Unavailable(_)), Some(kind)) = (&result, again) else {
-            return result;
-        };
-        if self.has_reopened.replace(true) {
+        let may_repeat = matches!(result, Err(StorageFailure::Unavailable(_))) && !matches!(kind, StorageKind::Enqueue { .. });
+        if !may_repeat || self.has_reopened.replace(true) {
             return result;
         }
         drop(connection);

@@ -18,16 +18,17 @@ type Records = Vec<(u64, Vec<u8>)>;
 ///
 /// # Errors
 /// As `Transaction::finish`.
-pub async fn run(database: &IdbDatabase, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
+pub async fn run(database: &IdbDatabase, kind: &StorageKind) -> Result<StoredValue, StorageFailure> {
     match kind {
-        StorageKind::Enqueue { records } => enqueue(database, &records).await,
-        StorageKind::UpdateQueue { fence, put, remove } => update_queue(database, fence, put, remove).await,
+        StorageKind::Enqueue { records } => enqueue(database, records).await,
+        StorageKind::UpdateQueue { fence, put, remove } => update_queue(database, *fence, put.clone(), remove.clone()).await,
         StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
-            commit(database, fence, Replaced { expect, replica }, &put, &delete, &remove_queue).await
+            let replaced = Replaced { expect: expect.clone(), replica: replica.clone() };
+            commit(database, *fence, replaced, put, delete, remove_queue).await
         }
-        StorageKind::Compact { fence, generation, put, delete } => compact(database, fence, generation, &put, &delete).await,
-        StorageKind::DeleteGeneration { fence, first, last } => delete_generation(database, fence, first, last).await,
-        StorageKind::Quarantine { fence, key } => quarantine(database, fence, key).await,
+        StorageKind::Compact { fence, generation, put, delete } => compact(database, *fence, *generation, put, delete).await,
+        StorageKind::DeleteGeneration { fence, first, last } => delete_generation(database, *fence, *first, *last).await,
+        StorageKind::Quarantine { fence, key } => quarantine(database, *fence, *key).await,
     }
 }
 

@@ -68,10 +68,7 @@ pub async fn restore(name: &str, fixture: &Value) {
     builder.build().await.unwrap_or_else(|error| panic!("{error}")).close();
     for store in stores {
         for record in fixture["stores"][store].as_array().into_iter().flatten() {
-            let value = match &record[1] {
-                Value::Object(bytes) => bytes_of_hex(bytes["hex"].as_str().unwrap_or_default()),
-                value => to_js(value),
-            };
+            let value = record[1]["hex"].as_str().map_or_else(|| to_js(&record[1]), bytes_of_hex);
             put(name, store, &to_js(&record[0]), &value).await;
         }
     }

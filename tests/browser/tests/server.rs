@@ -16,8 +16,10 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 wasm_bindgen_test_configure!(run_in_browser);
 
 fn server() -> &'static str {
-    option_env!("SYNCLINE_TEST_SERVER")
-        .expect("these tests need a server: run `cargo xtask test browser-chromium`, which starts one and says where it is")
+    let Some(url) = option_env!("SYNCLINE_TEST_SERVER") else {
+        panic!("these tests need a server: run `cargo xtask test browser-chromium`, which starts one and says where it is");
+    };
+    url
 }
 
 /// A user of this test alone, with rows of an entity of this test alone.

@@ -29,7 +29,7 @@ impl Opened {
     }
 
     async fn run(&self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
-        run(self.database.raw(), kind).await
+        run(self.database.raw(), &kind).await
     }
 
     async fn enqueue(&self, records: &[&str]) -> Vec<u64> {
@@ -225,7 +225,7 @@ async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
     ))
     .await;
     assert_eq!(lost.get(), Some(Lost::VersionChange));
-    let failure = run(database.raw(), StorageKind::Enqueue { records: vec![vec![1]] }).await.unwrap_err();
+    let failure = run(database.raw(), &StorageKind::Enqueue { records: vec![vec![1]] }).await.unwrap_err();
     assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure:?}");
 }
 
