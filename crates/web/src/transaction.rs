@@ -108,7 +108,16 @@ impl Transaction {
     pub(crate) fn read(
         &self,
         request: Result<IdbRequest, JsValue>,
-        mut then: impl FnMut(JsValue) -> Result<(), StorageFailure> + 'static,
+        then: impl FnMut(JsValue) -> Result<(), StorageFailure> + 'static,
+    ) -> Result<(), StorageFailure> {
+        self.read_boxed(request, Box::new(then))
+    }
+
+    /// Compiled once, whatever is done with the results.
+    fn read_boxed(
+        &self,
+        request: Result<IdbRequest, JsValue>,
+        mut then: Box<dyn FnMut(JsValue) -> Result<(), StorageFailure>>,
     ) -> Result<(), StorageFailure> {
         let request = request.map_err(|thrown| failure_of(&thrown))?;
         let (raw, outcome, source) = (self.raw.clone(), Rc::clone(&self.outcome), request.clone());
