@@ -13,7 +13,6 @@ mod config;
 mod connection;
 mod event;
 mod input;
-mod json_writer;
 mod mutate;
 mod mutation_queue;
 mod mutation_record;

@@ -6,85 +6,49 @@
 use serde_json::Value;
 
 use crate::Row;
+use crate::json::{Object, finish, write_float, write_value};
 
 /// Encodes a value canonically.
 pub fn canonical_json(value: &Value) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value);
-    out
+    let mut out = Vec::new();
+    write_canonical(&mut out, value);
+    finish(out)
 }
 
 /// Encodes a row canonically.
 pub fn canonical_row(row: &Row) -> String {
-    let mut out = String::new();
-    write_object(&mut out, row);
-    out
+    let mut out = Vec::new();
+    write_canonical_row(&mut out, row);
+    finish(out)
 }
 
-fn write_value(out: &mut String, value: &Value) {
+fn write_canonical(out: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        Value::Number(number) => write_number(out, number),
-        Value::String(text) => write_text(out, text),
+        Value::Number(number) => write_float(out, number.as_f64().unwrap_or_default()),
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                write_value(out, item);
+                write_canonical(out, item);
             }
-            out.push(']');
+            out.push(b']');
         }
-        Value::Object(members) => write_object(out, members),
+        Value::Object(members) => write_canonical_row(out, members),
+        Value::Null | Value::Bool(_) | Value::String(_) => write_value(out, value),
     }
 }
 
-fn write_object(out: &mut String, members: &Row) {
+pub(crate) fn write_canonical_row(out: &mut Vec<u8>, members: &Row) {
     let mut entries: Vec<(&String, &Value)> = members.iter().collect();
     // The map is in UTF-8 order, which differs from UTF-16 order only beyond the basic plane.
     entries.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
-    out.push('{');
-    for (index, (key, value)) in entries.into_iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        write_text(out, key);
-        out.push(':');
-        write_value(out, value);
+    let mut object = Object::begin(out);
+    for (key, value) in entries {
+        write_canonical(object.name(key), value);
     }
-    out.push('}');
-}
-
-fn write_number(out: &mut String, number: &serde_json::Number) {
-    let float = number.as_f64().unwrap_or_default();
-    out.push_str(ryu_js::Buffer::new().format(float));
-}
-
-/// Writes a JSON string with the fewest escapes, as RFC 8785 asks.
-pub(crate) fn write_text(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            control if u32::from(control) < 0x20 => {
-                let nibble = |value: u32| char::from_digit(value, 16).unwrap_or('0');
-                out.push_str("\\u00");
-                out.push(nibble(u32::from(control) >> 4));
-                out.push(nibble(u32::from(control) & 15));
-            }
-            plain => out.push(plain),
-        }
-    }
-    out.push('"');
+    object.end();
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! `docs/errors.md` explains each; a test keeps that page, this enum and the TypeScript union equal.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $retryable:literal;)*) => {
@@ -164,27 +164,27 @@ impl ErrorCode {
 }
 
 /// The body of every error answer: `{"error": {...}}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,
 }
 
 /// What went wrong, as it stands in answers, close reasons and outcomes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ErrorDetail {
     /// One of [`ErrorCode::code`], or a newer one.
     pub code: String,
     /// For people: what happened and with which value.
     pub message: String,
     /// For people: what to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// With `RESYNC_REQUIRED`: the oldest seq the log still holds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_seq: Option<u64>,
     /// How long to wait before another try, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_secs: Option<u64>,
 }
 

@@ -1,10 +1,12 @@
 //! The frozen intent: what the application asked for, in the bytes that are stored, sent, sent again and hashed.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use crate::canonical::write_canonical_row;
+use crate::json::{Object, finish, write_float};
+use crate::message_reader::read_all;
 use crate::value::check_row;
-use crate::{EntityName, ErrorCode, IdError, OpId, Row, RowId, Timestamp, ValueError, canonical_json, limits};
+use crate::{EntityName, ErrorCode, IdError, OpId, Row, RowId, Timestamp, ValueError, limits};
 
 /// What a change does to its row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,7 +78,7 @@ pub enum Base {
 }
 
 /// One change of an intent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IntentChange {
     /// Kind of row.
     pub entity: EntityName,
@@ -85,25 +87,21 @@ pub struct IntentChange {
     /// What to do.
     pub kind: ChangeKind,
     /// Insert: the fields. Update: the fields that change. Delete: absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Row>,
     /// What the writer had seen; absent for an insert.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
 }
 
 /// One transaction as its writer meant it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Intent {
     /// Recognises the transaction for ever.
     pub op_id: OpId,
     /// Transactions that must have applied before this one makes sense.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<OpId>,
     /// The writer's clock; shown to people, never used for order.
     pub issued_at: Timestamp,
     /// Version of the application's schema the writer knew; 0 without one.
-    #[serde(default)]
     pub schema: u32,
     /// The changes, in order; at least one.
     pub changes: Vec<IntentChange>,
@@ -155,7 +153,7 @@ impl Intent {
     /// # Errors
     /// When its shape, an id, a value or its size is not as documented. An unknown kind is no error here.
     pub fn parse(text: &str) -> Result<Self, IntentError> {
-        let intent: Self = serde_json::from_str(text).map_err(|error| IntentError::Shape(error.to_string()))?;
+        let intent = read_all(text, Self::read).map_err(|error| IntentError::Shape(error.to_string()))?;
         intent.check()?;
         Ok(intent)
     }
@@ -191,9 +189,54 @@ impl Intent {
 
     /// The canonical bytes: equal for equal intents, whoever encodes them.
     pub fn canonical(&self) -> String {
-        // Serialising this struct cannot fail: its keys are strings and its numbers are finite.
-        canonical_json(&serde_json::to_value(self).unwrap_or(Value::Null))
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        if !self.after.is_empty() {
+            object.texts("after", &mut self.after.iter().map(OpId::as_str));
+        }
+        let list = object.name("changes");
+        list.push(b'[');
+        for (index, change) in self.changes.iter().enumerate() {
+            if index > 0 {
+                list.push(b',');
+            }
+            change.write(list);
+        }
+        list.push(b']');
+        // Canonical numbers are floats, these too.
+        write_float(object.name("issued_at"), json_number(self.issued_at.0));
+        object.text("op_id", self.op_id.as_str());
+        object.uint("schema", u64::from(self.schema));
+        object.end();
+        finish(out)
     }
+}
+
+impl IntentChange {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        if let Some(base) = &self.base {
+            let mut base_object = Object::begin(object.name("base"));
+            match base {
+                Base::Seq(seq) => write_float(base_object.name("seq"), json_number(*seq)),
+                Base::OpId(op_id) => base_object.text("op_id", op_id.as_str()),
+            }
+            base_object.end();
+        }
+        if let Some(data) = &self.data {
+            write_canonical_row(object.name("data"), data);
+        }
+        object.text("entity", self.entity.as_str());
+        object.text("kind", self.kind.as_str());
+        object.text("row_id", self.row_id.as_str());
+        object.end();
+    }
+}
+
+/// A number as every JSON library can hold it.
+#[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
+const fn json_number(value: u64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]

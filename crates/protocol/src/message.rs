@@ -17,7 +17,7 @@ pub struct Identity {
 }
 
 /// First message of a client, and body of `POST /api/sync/hello`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Hello {
     /// [`crate::PROTOCOL_VERSION`] of the client.
     pub protocol: u32,
@@ -32,7 +32,7 @@ pub struct Hello {
     #[serde(default)]
     pub schema: u32,
     /// Reserved for partial replicas: absent means everything readable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub scopes: Option<Vec<String>>,
     /// Grows with every new leader of this replica.
     #[serde(default)]
@@ -40,7 +40,7 @@ pub struct Hello {
 }
 
 /// How a client gets from its cursor to the present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumeMode {
     /// Frames follow on this socket.
@@ -52,7 +52,7 @@ pub enum ResumeMode {
 }
 
 /// The server's answer to [`Hello`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Welcome {
     /// [`crate::PROTOCOL_VERSION`] of the server.
     pub protocol: u32,
@@ -73,14 +73,14 @@ pub struct Welcome {
 }
 
 /// Asks for frames from a cursor on, after a pull.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Resume {
     /// The token of the cursor the client has reached.
     pub cursor: String,
 }
 
 /// A batch of writes, in the order of the queue; message, and body of `POST /api/sync/push`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Push {
     /// Pairs the answer with the push; counted by the client.
     #[serde(default)]
@@ -98,12 +98,12 @@ pub struct Push {
     /// The intents, byte for byte as they were frozen.
     pub transactions: Vec<Box<RawValue>>,
     /// Transactions whose outcome is durable at the client: their outcomes may be forgotten early.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub processed: Vec<OpId>,
 }
 
 /// What became of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeStatus {
     /// Done as asked. Stored.
@@ -121,42 +121,39 @@ pub enum OutcomeStatus {
 }
 
 /// What became of one transaction of a push.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OutcomeResult {
     /// Which.
     pub op_id: OpId,
     /// What.
     pub status: OutcomeStatus,
     /// First seq of its range, when it applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_seq: Option<u64>,
     /// Last seq of its range, when it applied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seq: Option<u64>,
     /// Whether this is the stored outcome of an earlier send.
-    #[serde(default)]
     pub replayed: bool,
     /// Why it did not apply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
 }
 
 /// The answer to [`Push`]: one result for each of its transactions, in order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PushAnswer {
     /// The push's id.
-    #[serde(default)]
     pub id: u64,
     /// Results, in order.
     pub results: Vec<OutcomeResult>,
     /// Over HTTP: the frame from the push's cursor that contains the caller's own changes. Over a socket it comes by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<Page>,
 }
 
 /// What a client sends on a socket.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone)]
 pub enum ClientMessage {
     /// Must be the first.
     Hello(Hello),
@@ -236,36 +233,9 @@ impl ClientMessage {
             other => Err(MessageError::UnknownType(other.chars().take(40).collect())),
         }
     }
-
-    /// Encodes it as a text frame.
-    pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
 }
 
 impl ServerMessage {
-    /// Parses a text frame.
-    ///
-    /// # Errors
-    /// As [`ClientMessage::parse`].
-    pub fn parse(text: &str) -> Result<Self, MessageError> {
-        #[derive(Deserialize)]
-        struct Failure {
-            #[serde(default)]
-            id: Option<u64>,
-            error: ErrorDetail,
-        }
-        match probe(text)?.as_ref() {
-            "welcome" => body(text).map(Self::Welcome),
-            "frame" => body(text).map(Self::Frame),
-            "outcomes" => body(text).map(Self::Outcomes),
-            "heartbeat" => Ok(Self::Heartbeat),
-            "resync" => body(text).map(|Failure { error, .. }| Self::Resync { error }),
-            "error" => body(text).map(|Failure { id, error }| Self::Error { id, error }),
-            other => Err(MessageError::UnknownType(other.chars().take(40).collect())),
-        }
-    }
-
     /// Encodes it as a text frame.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{ChangeKind, ClientId, EntityName, OpId, RowId, Timestamp, frame_checksum};
 
 /// Where a replica stands in its tenant's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cursor {
     /// Seq of the last change the replica contains. Of use for comparing, never sent back.
     pub last_seq: u64,
@@ -17,7 +17,7 @@ pub struct Cursor {
 }
 
 /// One change as a reader sees it: always the full row after it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Change {
     /// Its place in the tenant's log.
     pub seq: u64,
@@ -28,36 +28,35 @@ pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
     /// The row after the change, without its id; absent for `delete` and `leave`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
     /// With `update`: the fields its writer changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
     /// Seq of each field's last change, for fields whose seq differs from the row's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column_seqs: Option<BTreeMap<String, u64>>,
     /// What the writer had seen, as the intent said it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<crate::Base>,
 }
 
 /// Whose work a contiguous range of changes is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TransactionInfo {
     /// The intent's op_id.
     pub op_id: OpId,
     /// The replica that wrote it; absent for writes over REST and imports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<ClientId>,
     /// The user who wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// The writer's clock.
     pub issued_at: Timestamp,
     /// The server's clock at the commit.
     pub committed_at: Timestamp,
     /// Version of the application's schema the writer knew.
-    #[serde(default)]
     pub schema: u32,
     /// First seq of the range.
     pub first_seq: u64,
@@ -66,7 +65,7 @@ pub struct TransactionInfo {
 }
 
 /// Says that a page belongs to a new copy of everything rather than to the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SnapshotMark {
     /// The first page: begin a new generation beside the old one.
     pub start: bool,
@@ -75,7 +74,7 @@ pub struct SnapshotMark {
 }
 
 /// A piece of what one reader may see, from just after `from` up to and including `to`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Page {
     /// Which part of the tenant it covers; `"all"` until partial replicas come.
     pub scope: String,
@@ -88,20 +87,19 @@ pub struct Page {
     /// Whether the log went on beyond `to` when this was read.
     pub has_more: bool,
     /// Present while a snapshot is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotMark>,
     /// Rows in here may be newer than `to`: hold everything back until a page reaches this seq, then show it at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub consistent_at: Option<u64>,
     /// The changes this reader may see, by seq.
     pub changes: Vec<Change>,
     /// The transactions they came from, by seq; a snapshot names none.
-    #[serde(default)]
     pub transactions: Vec<TransactionInfo>,
     /// [`frame_checksum`] of `changes`.
     pub checksum: String,
     /// Reserved: the same sum over all rows of the scope at `to`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope_checksum: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::message_reader::{read_all, read_row};
 use crate::{EntityName, ErrorCode, IdError, canonical_row, limits};
 
 /// The fields of a row by name, without its id. Kept in order of the names' UTF-8 bytes.
@@ -75,7 +76,7 @@ impl ValueError {
 /// # Errors
 /// When the text is no JSON object (half a surrogate pair counts as that), or holds a value that cannot be stored.
 pub fn parse_row(text: &str) -> Result<Row, ValueError> {
-    let row: Row = serde_json::from_str(text).map_err(|error| ValueError::NotAnObject(error.to_string()))?;
+    let row = read_all(text, read_row).map_err(|error| ValueError::NotAnObject(error.to_string()))?;
     check_row(&row)?;
     Ok(row)
 }

@@ -11,6 +11,7 @@ use js_sys::Function;
 use syncline_core::client::{
     Client, Connection, Event, Input, Output, RequestId, Status, StorageFailure, StorageRequest, StorageState, StoredReplica,
 };
+use syncline_protocol::json::finish;
 use syncline_protocol::{ErrorCode, Identity, Timestamp};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
@@ -37,6 +38,8 @@ pub(crate) struct Engine {
     client: RefCell<Client>,
     clock: Clock,
     token: RefCell<Option<String>>,
+    /// Whether the map of tokens holds this one: looking it up for every event would cost more than the event.
+    is_token_remembered: Cell<bool>,
     /// Effects that failed at once. They follow when the outputs are drained, because the core must not be re-entered.
     failed_at_once: RefCell<VecDeque<Input>>,
     events: RefCell<Vec<Event>>,
@@ -70,6 +73,7 @@ impl Engine {
             client: RefCell::new(client),
             clock: Clock::new(),
             token: RefCell::default(),
+            is_token_remembered: Cell::new(false),
             failed_at_once: RefCell::default(),
             events: RefCell::default(),
             on_events,
@@ -102,6 +106,7 @@ impl Engine {
         let input = if token.is_some() { Input::TokenChanged } else { Input::TokenUnavailable };
         if token.is_some() {
             self.token.replace(token);
+            self.is_token_remembered.set(false);
         }
         self.take(input);
     }
@@ -206,7 +211,9 @@ impl Engine {
 
     fn note(&self, mut event: Event) {
         if let Event::StatusChanged { status } = &mut event {
-            if let (Connection::Live, Some(identity)) = (&status.connection, &status.identity) {
+            if let (Connection::Live, Some(identity)) = (&status.connection, &status.identity)
+                && !self.is_token_remembered.replace(true)
+            {
                 // Only now has the server agreed that this token is this identity's.
                 identity::remember(&self.options.app_name, self.token.borrow().as_deref(), identity);
             }
@@ -284,7 +291,9 @@ impl Engine {
         if self.phase.get() != Phase::Running {
             return;
         }
-        let people = serde_json::to_string(&identity).unwrap_or_default();
+        let mut people = Vec::new();
+        identity.write(&mut people);
+        let people = finish(people);
         let lost = Rc::new(OnLost(Weak::clone(&self.me)));
         let input = match self.storage.open(name, &people, lock, lost).await {
             Ok(replica) => Input::Opened(Box::new(replica)),
@@ -338,7 +347,7 @@ impl Engine {
     fn deliver(&self) {
         let events = mem::take(&mut *self.events.borrow_mut());
         if !events.is_empty() && self.phase.get() != Phase::Stopped {
-            panic::call_listener(&self.on_events, &serde_json::to_string(&events).unwrap_or_default());
+            panic::call_listener(&self.on_events, &Event::list_to_json(&events));
         }
     }
 }

@@ -51,11 +51,11 @@ pub(crate) fn identity_input(answer: Result<Answer, JsValue>) -> Input {
         return Input::IdentityUnavailable { status: None, code: None, retry_after_ms: None };
     };
     if answer.status == 200
-        && let Ok(identity) = serde_json::from_str::<Identity>(&answer.body)
+        && let Ok(identity) = Identity::parse(&answer.body)
     {
         return Input::IdentityResolved(identity);
     }
-    let code = serde_json::from_str::<ErrorBody>(&answer.body).ok().map(|body| body.error.code);
+    let code = ErrorBody::parse(&answer.body).ok().map(|body| body.error.code);
     Input::IdentityUnavailable { status: Some(answer.status), code, retry_after_ms: answer.retry_after_ms }
 }
 

@@ -3,9 +3,9 @@
 //! The map lets a page that starts without a network show the right user's rows. It holds hashes of tokens, never tokens,
 //! and lives in `localStorage` because it must be read before any database is chosen.
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
+use syncline_protocol::json::{JsonError, Object, Reader, finish, write_text};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Storage;
@@ -15,7 +15,14 @@ use crate::global::property;
 /// Names the database and lock of an identity: 32 hexadecimal digits of the SHA-256 of `[user_id, tenant_id]`.
 #[wasm_bindgen(js_name = identityKey)]
 pub fn identity_key(user_id: Option<String>, tenant_id: Option<String>) -> String {
-    let text = serde_json::to_string(&(user_id, tenant_id)).unwrap_or_default();
+    let mut text = vec![b'['];
+    for (part, after) in [(user_id, b','), (tenant_id, b']')] {
+        match part {
+            Some(part) => write_text(&mut text, part.as_bytes()),
+            None => text.extend_from_slice(b"null"),
+        }
+        text.push(after);
+    }
     let mut key = sha256_hex(&text);
     key.truncate(32);
     key
@@ -24,7 +31,7 @@ pub fn identity_key(user_id: Option<String>, tenant_id: Option<String>) -> Strin
 /// SHA-256 of a token in hexadecimal: what is stored in its place.
 #[wasm_bindgen(js_name = tokenHash)]
 pub fn token_hash(token: &str) -> String {
-    sha256_hex(token)
+    sha256_hex(token.as_bytes())
 }
 
 /// Name of the database and the lock of an identity.
@@ -58,13 +65,13 @@ pub(crate) fn remember(app_name: &str, token: Option<&str>, identity: &Identity)
     known.insert(0, entry);
     known.truncate(KNOWN_MAX);
     // A full or refused storage costs an offline start, nothing else.
-    let _ = storage.set_item(&name, &serde_json::to_string(&known).unwrap_or_default());
+    let _ = storage.set_item(&name, &to_json(&known));
 }
 
 /// How many tokens are remembered: several users of one browser, and a token or two of each that was renewed.
 const KNOWN_MAX: usize = 8;
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 struct Known {
     token_hash: String,
     identity: Identity,
@@ -72,7 +79,41 @@ struct Known {
 
 fn read(storage: &Storage, name: &str) -> Vec<Known> {
     let text = storage.get_item(name).ok().flatten().unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+    from_json(&text).unwrap_or_default()
+}
+
+fn to_json(known: &[Known]) -> String {
+    let mut out = vec![b'['];
+    for (index, entry) in known.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let mut object = Object::begin(&mut out);
+        object.text("token_hash", &entry.token_hash);
+        entry.identity.write(object.name("identity"));
+        object.end();
+    }
+    out.push(b']');
+    finish(out)
+}
+
+fn from_json(text: &str) -> Result<Vec<Known>, JsonError> {
+    let mut known = Vec::new();
+    let mut reader = Reader::new(text);
+    reader.array(&mut |reader| {
+        let mut entry = Known { token_hash: String::new(), identity: Identity::default() };
+        reader.fields(&["token_hash", "identity"], &[], &mut |name, reader| {
+            match name {
+                "identity" => entry.identity = Identity::read(reader)?,
+                _ => entry.token_hash = reader.text()?.into_owned(),
+            }
+            Ok(())
+        })?;
+        known.push(entry);
+        Ok(())
+    })?;
+    reader.finish()?;
+    Ok(known)
 }
 
 fn map_name(app_name: &str) -> String {
@@ -83,7 +124,7 @@ fn local_storage() -> Option<Storage> {
     property("localStorage").map(JsCast::unchecked_into)
 }
 
-fn sha256_hex(text: &str) -> String {
+fn sha256_hex(text: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    Sha256::digest(text.as_bytes()).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    Sha256::digest(text).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -60,7 +60,7 @@ fn report(message: &str) {
         return;
     }
     let event = Event::Problem { code: ErrorCode::Internal, message: message.to_owned() };
-    let events = serde_json::to_string(&[event]).unwrap_or_default();
+    let events = Event::list_to_json(&[event]);
     let listeners = LISTENERS.with(|listeners| listeners.try_borrow().map(|listeners| listeners.clone()).unwrap_or_default());
     for listener in listeners {
         // Called after the trap has unwound JavaScript's stack, and without any of our code on the way.

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use js_sys::{Function, Promise};
-use serde::{Deserialize, Serialize};
 use syncline_core::client::{Client, ClientError, Event, Input, NewChange};
-use syncline_protocol::{ChangeKind, ErrorCode, OpId, Row, RowId};
+use syncline_protocol::json::{JsonError, Object, Reader, finish};
+use syncline_protocol::{ChangeKind, ErrorCode, OpId, RowId};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -45,7 +45,7 @@ impl RawEngine {
     pub fn start(&self, token: Option<String>) -> Result<String, JsValue> {
         refuse_after_panic()?;
         self.engine.start(token);
-        self.events()
+        Ok(self.events())
     }
 
     /// Goes on with another token of the same identity; without one, waits until there is one.
@@ -56,7 +56,7 @@ impl RawEngine {
     pub fn set_token(&self, token: Option<String>) -> Result<String, JsValue> {
         refuse_after_panic()?;
         self.engine.set_token(token);
-        self.events()
+        Ok(self.events())
     }
 
     /// Queues one transaction: `[{entity, row_id?, kind, data?}]`. Gives `{op_id, row_ids, events}`.
@@ -65,12 +65,10 @@ impl RawEngine {
     /// The code of what is wrong with the changes. Nothing happened then.
     pub fn mutate(&self, changes_json: &str) -> Result<String, JsValue> {
         refuse_after_panic()?;
-        let changes: Vec<ChangeText> =
-            serde_json::from_str(changes_json).map_err(|error| raw_error(ErrorCode::InvalidJson, &error.to_string()))?;
-        let changes = changes.into_iter().map(NewChange::from).collect();
+        let changes = read_changes(changes_json).map_err(|error| raw_error(ErrorCode::InvalidJson, &error.to_string()))?;
         let accepted = self.engine.call(|client, now| client.mutate(now, changes)).map_err(|error| client_error(&error))?;
         let events = self.engine.take_events();
-        to_json(&Mutated { op_id: &accepted.op_id, row_ids: &accepted.row_ids, events: &events })
+        Ok(mutated(&accepted.op_id, &accepted.row_ids, &events))
     }
 
     /// Queues a failed write again. Gives `{op_id, events}`.
@@ -82,7 +80,7 @@ impl RawEngine {
         let op_id = parse_op_id(op_id)?;
         let op_id = self.engine.call(|client, now| client.retry(now, &op_id)).map_err(|error| client_error(&error))?;
         let events = self.engine.take_events();
-        to_json(&Mutated { op_id: &op_id, row_ids: &[], events: &events })
+        Ok(mutated(&op_id, &[], &events))
     }
 
     /// Discards a write that failed or was not sent yet. Gives events.
@@ -93,7 +91,7 @@ impl RawEngine {
         refuse_after_panic()?;
         let op_id = parse_op_id(op_id)?;
         self.engine.call(|client, now| client.remove(now, &op_id)).map_err(|error| client_error(&error))?;
-        self.events()
+        Ok(self.events())
     }
 
     /// One row of the view, with its id.
@@ -143,7 +141,7 @@ impl RawEngine {
     #[wasm_bindgen(js_name = statusJson)]
     pub fn status_json(&self) -> Result<String, JsValue> {
         refuse_after_panic()?;
-        to_json(&self.engine.status())
+        Ok(self.engine.status().to_json())
     }
 
     /// Stops talking to the network; everything else goes on.
@@ -187,42 +185,50 @@ impl RawEngine {
     fn input(&self, input: Input) -> Result<String, JsValue> {
         refuse_after_panic()?;
         self.engine.take(input);
-        self.events()
+        Ok(self.events())
     }
 
-    fn events(&self) -> Result<String, JsValue> {
-        to_json(&self.engine.take_events())
-    }
-}
-
-#[derive(Deserialize)]
-struct ChangeText {
-    entity: String,
-    #[serde(default)]
-    row_id: Option<String>,
-    kind: ChangeKind,
-    #[serde(default)]
-    data: Option<Row>,
-}
-
-impl From<ChangeText> for NewChange {
-    fn from(change: ChangeText) -> Self {
-        let ChangeText { entity, row_id, kind, data } = change;
-        Self { entity, row_id, kind, data }
+    fn events(&self) -> String {
+        Event::list_to_json(&self.engine.take_events())
     }
 }
 
-#[derive(Serialize)]
-struct Mutated<'a> {
-    op_id: &'a OpId,
-    row_ids: &'a [RowId],
-    events: &'a [Event],
+fn read_changes(text: &str) -> Result<Vec<NewChange>, JsonError> {
+    let mut changes = Vec::new();
+    let mut reader = Reader::new(text);
+    reader.array(&mut |reader| {
+        changes.push(read_change(reader)?);
+        Ok(())
+    })?;
+    reader.finish()?;
+    Ok(changes)
+}
+
+fn read_change(reader: &mut Reader<'_>) -> Result<NewChange, JsonError> {
+    let kind = ChangeKind::Unknown(String::new());
+    let mut change = NewChange { entity: String::new(), row_id: None, kind, data: None };
+    reader.fields(&["entity", "kind"], &["row_id", "data"], &mut |name, reader| {
+        match name {
+            "entity" => change.entity = reader.text()?.into_owned(),
+            "kind" => change.kind = ChangeKind::from(reader.text()?.into_owned()),
+            "row_id" => change.row_id = reader.optional_text()?,
+            _ => change.data = reader.optional(Reader::map)?,
+        }
+        Ok(())
+    })?;
+    Ok(change)
+}
+
+fn mutated(op_id: &OpId, row_ids: &[RowId], events: &[Event]) -> String {
+    let mut out = Vec::new();
+    let mut object = Object::begin(&mut out);
+    object.text("op_id", op_id.as_str());
+    object.texts("row_ids", &mut row_ids.iter().map(RowId::as_str));
+    object.raw("events", &Event::list_to_json(events));
+    object.end();
+    finish(out)
 }
 
 fn parse_op_id(text: &str) -> Result<OpId, JsValue> {
     OpId::parse(text).map_err(|error| client_error(&ClientError::from(error)))
-}
-
-fn to_json(value: &impl Serialize) -> Result<String, JsValue> {
-    serde_json::to_string(value).map_err(|error| raw_error(ErrorCode::Internal, &error.to_string()))
 }

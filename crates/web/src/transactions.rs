@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use serde::Deserialize;
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_protocol::json::Reader;
 use wasm_bindgen::JsValue;
 use web_sys::{IdbDatabase, IdbObjectStore, IdbRequest};
 
@@ -19,16 +19,81 @@ type Records = Vec<(u64, Vec<u8>)>;
 /// # Errors
 /// As `Transaction::finish`.
 pub async fn run(database: &IdbDatabase, kind: &StorageKind) -> Result<StoredValue, StorageFailure> {
-    match kind {
-        StorageKind::Enqueue { records } => enqueue(database, records).await,
-        StorageKind::UpdateQueue { fence, put, remove } => update_queue(database, *fence, put.clone(), remove.clone()).await,
-        StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
-            let replaced = Replaced { expect: expect.clone(), replica: replica.clone() };
-            commit(database, *fence, replaced, put, delete, remove_queue).await
+    // Issuing is synchronous, so nothing can be awaited between the requests of a transaction.
+    let (tx, answer) = issue_all(database, kind)?;
+    tx.finish().await?;
+    answer.value()
+}
+
+/// Where the answer to a request is found once its transaction is complete.
+enum Answer {
+    Done,
+    Found(Rc<RefCell<Vec<u64>>>),
+    Minted(Vec<IdbRequest>),
+}
+
+impl Answer {
+    fn value(self) -> Result<StoredValue, StorageFailure> {
+        match self {
+            Self::Done => Ok(StoredValue::Done),
+            Self::Found(keys) => Ok(StoredValue::Keys(keys.take())),
+            Self::Minted(requests) => {
+                let key = |request: IdbRequest| request.result().map(|key| to_u64(key.as_f64().unwrap_or_default()));
+                let keys: Result<Vec<u64>, JsValue> = requests.into_iter().map(key).collect();
+                keys.map(StoredValue::Keys).map_err(|thrown| failure_of(&thrown))
+            }
         }
-        StorageKind::Compact { fence, generation, put, delete } => compact(database, *fence, *generation, put, delete).await,
-        StorageKind::DeleteGeneration { fence, first, last } => delete_generation(database, *fence, *first, *last).await,
-        StorageKind::Quarantine { fence, key } => quarantine(database, *fence, *key).await,
+    }
+}
+
+fn issue_all(database: &IdbDatabase, kind: &StorageKind) -> Result<(Transaction, Answer), StorageFailure> {
+    let (stores, durability) = scope(kind);
+    let tx = Transaction::begin(database, stores, durability)?;
+    let answer = match kind {
+        StorageKind::Enqueue { records } => enqueue(&tx, records)?,
+        StorageKind::UpdateQueue { fence, put, remove } => {
+            check_fence(&tx, *fence)?;
+            update_queue(&tx, put.clone(), remove.clone())?
+        }
+        StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
+            check_fence(&tx, *fence)?;
+            check_replica(&tx, expect.clone(), replica.clone())?;
+            write_records(&tx, put, delete)?;
+            issue(tx.store(Store::Cursors)?.put_with_key(&bytes_out(replica), &REPLICA.into()))?;
+            remove_from_queue(&tx, remove_queue)?
+        }
+        StorageKind::Compact { fence, generation, put, delete } => {
+            check_fence(&tx, *fence)?;
+            check_generation(&tx, *generation)?;
+            write_records(&tx, put, delete)?
+        }
+        StorageKind::DeleteGeneration { fence, first, last } => {
+            check_fence(&tx, *fence)?;
+            issue(tx.store(Store::Entities)?.delete(&key_range(*first, *last)?))?;
+            Answer::Done
+        }
+        StorageKind::Quarantine { fence, key } => {
+            check_fence(&tx, *fence)?;
+            quarantine(&tx, *key)?
+        }
+    };
+    Ok((tx, answer))
+}
+
+/// The columns "stores" and "durability" of the table.
+fn scope(kind: &StorageKind) -> (&'static [Store], Durability) {
+    match kind {
+        StorageKind::Enqueue { .. } => (&[Store::PendingMutations], Durability::Strict),
+        StorageKind::UpdateQueue { .. } => (&[Store::PendingMutations, Store::Cursors], Durability::Strict),
+        // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when nothing
+        // in it changes: pages of a snapshot never touch it.
+        StorageKind::Commit { remove_queue, .. } if !remove_queue.is_empty() => {
+            (&[Store::Entities, Store::Cursors, Store::PendingMutations], Durability::Relaxed)
+        }
+        StorageKind::Commit { .. } | StorageKind::Compact { .. } | StorageKind::DeleteGeneration { .. } => {
+            (&[Store::Entities, Store::Cursors], Durability::Relaxed)
+        }
+        StorageKind::Quarantine { .. } => (&[Store::Entities, Store::Cursors, Store::Journal], Durability::Relaxed),
     }
 }
 
@@ -61,27 +126,20 @@ pub async fn load(database: &IdbDatabase, identity: &str) -> Result<StoredReplic
     Ok(loaded.take())
 }
 
-async fn enqueue(database: &IdbDatabase, records: &[Vec<u8>]) -> Result<StoredValue, StorageFailure> {
-    let tx = Transaction::begin(database, &[Store::PendingMutations], Durability::Strict)?;
+fn enqueue(tx: &Transaction, records: &[Vec<u8>]) -> Result<Answer, StorageFailure> {
     let queue = tx.store(Store::PendingMutations)?;
     let added: Result<Vec<IdbRequest>, JsValue> = records.iter().map(|record| queue.add(&bytes_out(record))).collect();
-    let added = added.map_err(|thrown| failure_of(&thrown))?;
-    tx.finish().await?;
-    let minted = |request: IdbRequest| request.result().map(|key| to_u64(key.as_f64().unwrap_or_default()));
-    let minted: Result<Vec<u64>, JsValue> = added.into_iter().map(minted).collect();
-    minted.map(StoredValue::Keys).map_err(|thrown| failure_of(&thrown))
+    added.map(Answer::Minted).map_err(|thrown| failure_of(&thrown))
 }
 
 /// Another tab, or the user, may have removed a record meanwhile; it must not come back, so only what is found is written.
-async fn update_queue(database: &IdbDatabase, fence: u64, put: Records, remove: Vec<u64>) -> Result<StoredValue, StorageFailure> {
-    let tx = Transaction::begin(database, &[Store::PendingMutations, Store::Cursors], Durability::Strict)?;
-    check_fence(&tx, fence)?;
+fn update_queue(tx: &Transaction, put: Records, remove: Vec<u64>) -> Result<Answer, StorageFailure> {
+    let there = Rc::new(RefCell::new(Vec::new()));
     let named: Vec<u64> = put.iter().map(|(key, _)| *key).chain(remove.iter().copied()).collect();
     let (Some(first), Some(last)) = (named.iter().min(), named.iter().max()) else {
-        return tx.finish().await.map(|()| StoredValue::Keys(Vec::new()));
+        return Ok(Answer::Found(there));
     };
     let queue = tx.store(Store::PendingMutations)?;
-    let there = Rc::new(RefCell::new(Vec::new()));
     let (store, into) = (queue.clone(), Rc::clone(&there));
     tx.read(queue.get_all_keys_with_key(&key_range(*first, *last)?), move |found| {
         let found = keys(&found);
@@ -95,74 +153,18 @@ async fn update_queue(database: &IdbDatabase, fence: u64, put: Records, remove: 
         into.borrow_mut().extend(named.iter().copied().filter(is_there));
         Ok(())
     })?;
-    tx.finish().await?;
-    Ok(StoredValue::Keys(there.take()))
+    Ok(Answer::Found(there))
 }
 
-struct Replaced {
-    expect: Option<Vec<u8>>,
-    replica: Vec<u8>,
-}
-
-async fn commit(
-    database: &IdbDatabase,
-    fence: u64,
-    replaced: Replaced,
-    put: &[(u64, Vec<u8>)],
-    delete: &[u64],
-    remove_queue: &[u64],
-) -> Result<StoredValue, StorageFailure> {
-    // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when nothing
-    // in it changes: pages of a snapshot never touch it.
-    let stores: &[Store] = if remove_queue.is_empty() {
-        &[Store::Entities, Store::Cursors]
-    } else {
-        &[Store::Entities, Store::Cursors, Store::PendingMutations]
-    };
-    let tx = Transaction::begin(database, stores, Durability::Relaxed)?;
-    check_fence(&tx, fence)?;
-    let Replaced { expect, replica } = replaced;
-    let new = bytes_out(&replica);
-    // The new record itself is accepted too: then this very commit was carried out before its connection was lost.
-    tx.check(Store::Cursors, &REPLICA.into(), move |found| {
-        let found = bytes_in(found);
-        found == expect || found.as_deref() == Some(&replica)
-    })?;
-    write_records(&tx, put, delete)?;
-    issue(tx.store(Store::Cursors)?.put_with_key(&new, &REPLICA.into()))?;
-    if !remove_queue.is_empty() {
+fn remove_from_queue(tx: &Transaction, removed: &[u64]) -> Result<Answer, StorageFailure> {
+    if !removed.is_empty() {
         let queue = tx.store(Store::PendingMutations)?;
-        remove_queue.iter().try_for_each(|removed| issue(queue.delete(&key(*removed))))?;
+        removed.iter().try_for_each(|removed| issue(queue.delete(&key(*removed))))?;
     }
-    tx.finish().await.map(|()| StoredValue::Done)
+    Ok(Answer::Done)
 }
 
-async fn compact(
-    database: &IdbDatabase,
-    fence: u64,
-    generation: u64,
-    put: &[(u64, Vec<u8>)],
-    delete: &[u64],
-) -> Result<StoredValue, StorageFailure> {
-    let tx = Transaction::begin(database, &[Store::Entities, Store::Cursors], Durability::Relaxed)?;
-    check_fence(&tx, fence)?;
-    tx.check(Store::Cursors, &REPLICA.into(), move |found| {
-        bytes_in(found).is_some_and(|replica| shown_generation(&replica) == Some(generation))
-    })?;
-    write_records(&tx, put, delete)?;
-    tx.finish().await.map(|()| StoredValue::Done)
-}
-
-async fn delete_generation(database: &IdbDatabase, fence: u64, first: u64, last: u64) -> Result<StoredValue, StorageFailure> {
-    let tx = Transaction::begin(database, &[Store::Entities, Store::Cursors], Durability::Relaxed)?;
-    check_fence(&tx, fence)?;
-    issue(tx.store(Store::Entities)?.delete(&key_range(first, last)?))?;
-    tx.finish().await.map(|()| StoredValue::Done)
-}
-
-async fn quarantine(database: &IdbDatabase, fence: u64, bad: u64) -> Result<StoredValue, StorageFailure> {
-    let tx = Transaction::begin(database, &[Store::Entities, Store::Cursors, Store::Journal], Durability::Relaxed)?;
-    check_fence(&tx, fence)?;
+fn quarantine(tx: &Transaction, bad: u64) -> Result<Answer, StorageFailure> {
     let (entities, journal) = (tx.store(Store::Entities)?, tx.store(Store::Journal)?);
     let store = entities.clone();
     tx.read(entities.get(&key(bad)), move |found| {
@@ -171,17 +173,32 @@ async fn quarantine(database: &IdbDatabase, fence: u64, bad: u64) -> Result<Stor
         }
         issue(store.delete(&key(bad)))
     })?;
-    tx.finish().await.map(|()| StoredValue::Done)
+    Ok(Answer::Done)
+}
+
+/// The new record itself is accepted too: then this very commit was carried out before its connection was lost.
+fn check_replica(tx: &Transaction, expect: Option<Vec<u8>>, new: Vec<u8>) -> Result<(), StorageFailure> {
+    tx.check(Store::Cursors, &REPLICA.into(), move |found| {
+        let found = bytes_in(found);
+        found == expect || found.as_ref() == Some(&new)
+    })
+}
+
+fn check_generation(tx: &Transaction, generation: u64) -> Result<(), StorageFailure> {
+    tx.check(Store::Cursors, &REPLICA.into(), move |found| {
+        bytes_in(found).is_some_and(|replica| shown_generation(&replica) == Some(generation))
+    })
 }
 
 fn check_fence(tx: &Transaction, fence: u64) -> Result<(), StorageFailure> {
     tx.check(Store::Cursors, &FENCE.into(), move |found| found.as_f64().map(to_u64) == Some(fence))
 }
 
-fn write_records(tx: &Transaction, put: &[(u64, Vec<u8>)], delete: &[u64]) -> Result<(), StorageFailure> {
+fn write_records(tx: &Transaction, put: &[(u64, Vec<u8>)], delete: &[u64]) -> Result<Answer, StorageFailure> {
     let entities = tx.store(Store::Entities)?;
     put.iter().try_for_each(|(to, record)| issue(entities.put_with_key(&bytes_out(record), &key(*to))))?;
-    delete.iter().try_for_each(|deleted| issue(entities.delete(&key(*deleted))))
+    delete.iter().try_for_each(|deleted| issue(entities.delete(&key(*deleted))))?;
+    Ok(Answer::Done)
 }
 
 /// Keys and values in two requests: one each, which measures several times faster than a cursor.
@@ -209,12 +226,14 @@ fn issue(request: Result<IdbRequest, JsValue>) -> Result<(), StorageFailure> {
 }
 
 /// The generation a replica record shows.
-pub(crate) fn shown_generation(replica: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Shown {
-        generation: u64,
-    }
-    serde_json::from_slice::<Shown>(replica).ok().map(|shown| shown.generation)
+fn shown_generation(replica: &[u8]) -> Option<u64> {
+    let mut reader = Reader::new(std::str::from_utf8(replica).ok()?);
+    let mut generation = 0;
+    let read = reader.fields(&["generation"], &[], &mut |_, reader| {
+        generation = reader.uint()?;
+        Ok(())
+    });
+    read.and_then(|()| reader.finish()).ok().map(|()| generation)
 }
 
 const FENCE: &str = "fence";

@@ -1,13 +1,12 @@
 //! What the application learns.
 
-use serde::{Serialize, Serializer};
+use syncline_protocol::json::{Object, finish};
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, OpId};
 
 use super::Status;
 
-/// Something that happened. Serialises as `{"type": "changed", …}` for JavaScript.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// Something that happened. In JSON `{"type": "changed", …}` for JavaScript.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The view of these entities is another one now. At most one of these between two inputs.
     Changed {
@@ -75,14 +74,70 @@ pub enum Event {
     /// Something for `onError` and the console.
     Problem {
         /// Which error.
-        #[serde(serialize_with = "code_as_text")]
         code: ErrorCode,
         /// For people.
         message: String,
     },
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn code_as_text<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(code.code())
+impl Event {
+    /// Several as a JSON array for JavaScript.
+    pub fn list_to_json(events: &[Self]) -> String {
+        let mut out = vec![b'['];
+        for (index, event) in events.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            event.write(&mut out);
+        }
+        out.push(b']');
+        finish(out)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        object.text("type", self.name());
+        match self {
+            Self::Changed { entities } => object.texts("entities", &mut entities.iter().map(String::as_str)),
+            Self::Opened { identity } => identity.write(object.name("identity")),
+            Self::StatusChanged { status } => status.write(object.name("status")),
+            Self::Synced { seq } => object.uint("seq", *seq),
+            Self::MutationDurable { op_id } | Self::MutationSent { op_id } | Self::MutationRemoved { op_id } => {
+                object.text("op_id", op_id.as_str());
+            }
+            Self::MutationConfirmed { op_id, seq } => {
+                object.text("op_id", op_id.as_str());
+                object.uint("seq", *seq);
+            }
+            Self::MutationFailed { op_id, error } | Self::MutationLost { op_id, error } => {
+                object.text("op_id", op_id.as_str());
+                error.write(object.name("error"));
+            }
+            Self::TokenNeeded { code } => object.text("code", code),
+            Self::IdentityFlipped => {}
+            Self::Problem { code, message } => {
+                object.text("code", code.code());
+                object.text("message", message);
+            }
+        }
+        object.end();
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Changed { .. } => "changed",
+            Self::Opened { .. } => "opened",
+            Self::StatusChanged { .. } => "status_changed",
+            Self::Synced { .. } => "synced",
+            Self::MutationDurable { .. } => "mutation_durable",
+            Self::MutationSent { .. } => "mutation_sent",
+            Self::MutationConfirmed { .. } => "mutation_confirmed",
+            Self::MutationFailed { .. } => "mutation_failed",
+            Self::MutationRemoved { .. } => "mutation_removed",
+            Self::MutationLost { .. } => "mutation_lost",
+            Self::TokenNeeded { .. } => "token_needed",
+            Self::IdentityFlipped => "identity_flipped",
+            Self::Problem { .. } => "problem",
+        }
+    }
 }

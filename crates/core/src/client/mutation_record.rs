@@ -1,10 +1,11 @@
 //! One write of the application, as it waits in the queue and lies on disk. Format: `docs/storage.md`, "Mutation record".
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use syncline_protocol::json::{JsonError, Object, Reader};
 use syncline_protocol::{ErrorDetail, Intent, Timestamp};
 
-const FORMAT: u32 = 1;
+use super::replica_record::read_number;
+
+const FORMAT: u64 = 1;
 
 /// What became of a write so far.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,22 +67,32 @@ pub(crate) struct Mutation {
     pub(crate) parked: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A record where it lies.
+#[derive(Default)]
 struct Stored<'a> {
-    format: u32,
-    state: StoredState,
-    #[serde(borrow)]
-    intent: &'a RawValue,
+    state: String,
+    intent: &'a str,
     error: Option<ErrorDetail>,
-    first_sent_at: Option<Timestamp>,
+    first_sent_at: Option<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredState {
-    Pending,
-    Sent,
-    Failed,
+impl<'a> Stored<'a> {
+    fn read(text: &'a str) -> Result<Self, JsonError> {
+        let mut stored = Self::default();
+        let mut reader = Reader::new(text);
+        reader.fields(&["format", "state", "intent"], &["error", "first_sent_at"], &mut |name, reader| {
+            match name {
+                "state" => stored.state = reader.text()?.into_owned(),
+                "intent" => stored.intent = reader.raw()?,
+                "error" => stored.error = reader.optional(ErrorDetail::read)?,
+                "first_sent_at" => stored.first_sent_at = reader.optional_uint()?,
+                _ => reader.skip()?,
+            }
+            Ok(())
+        })?;
+        reader.finish()?;
+        Ok(stored)
+    }
 }
 
 /// Why stored bytes are no mutation record.
@@ -108,33 +119,39 @@ impl Mutation {
     /// Encodes it in a given state. `Applied` is stored as sent: after a crash the server answers from its stored outcome.
     pub(crate) fn encode(&self, state: &MutationState, first_sent_at: Option<Timestamp>) -> Vec<u8> {
         let (state, error) = match state {
-            MutationState::Pending => (StoredState::Pending, None),
-            MutationState::Sent | MutationState::Applied(_) => (StoredState::Sent, None),
-            MutationState::Failed(error) => (StoredState::Failed, Some(error.clone())),
+            MutationState::Pending => ("pending", None),
+            MutationState::Sent | MutationState::Applied(_) => ("sent", None),
+            MutationState::Failed(error) => ("failed", Some(error)),
         };
-        let Ok(intent) = serde_json::from_str(&self.text) else { return Vec::new() };
-        serde_json::to_vec(&Stored { format: FORMAT, state, intent, error, first_sent_at }).unwrap_or_default()
+        let mut out = Vec::with_capacity(self.text.len() + 100);
+        let mut object = Object::begin(&mut out);
+        object.uint("format", FORMAT);
+        object.text("state", state);
+        object.raw("intent", &self.text);
+        match error {
+            Some(error) => error.write(object.name("error")),
+            None => object.raw("error", "null"),
+        }
+        object.uint_or_null("first_sent_at", first_sent_at.map(|at| at.0));
+        object.end();
+        out
     }
 
     pub(crate) fn decode(key: u64, bytes: &[u8]) -> Result<Self, MutationRecordError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let format: Format = serde_json::from_slice(bytes).map_err(|_| MutationRecordError::Corrupt)?;
-        if format.format != FORMAT {
+        let record = std::str::from_utf8(bytes).map_err(|_| MutationRecordError::Corrupt)?;
+        if read_number(record, "format").ok_or(MutationRecordError::Corrupt)? != FORMAT {
             return Err(MutationRecordError::TooNew);
         }
-        let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(|_| MutationRecordError::Corrupt)?;
-        let text = stored.intent.get().to_owned();
+        let stored = Stored::read(record).map_err(|_| MutationRecordError::Corrupt)?;
+        let text = stored.intent.to_owned();
         let intent = Intent::parse(&text).map_err(|_| MutationRecordError::Corrupt)?;
-        let state = match (stored.state, stored.error) {
-            (StoredState::Failed, Some(error)) => MutationState::Failed(error),
-            (StoredState::Failed, None) => return Err(MutationRecordError::Corrupt),
-            (StoredState::Pending, _) => MutationState::Pending,
-            (StoredState::Sent, _) => MutationState::Sent,
+        let state = match (stored.state.as_str(), stored.error) {
+            ("failed", Some(error)) => MutationState::Failed(error),
+            ("pending", _) => MutationState::Pending,
+            ("sent", _) => MutationState::Sent,
+            _ => return Err(MutationRecordError::Corrupt),
         };
         let durability = Durability::Stored(key);
-        Ok(Self { intent, text, state, durability, first_sent_at: stored.first_sent_at, parked: false })
+        Ok(Self { intent, text, state, durability, first_sent_at: stored.first_sent_at.map(Timestamp), parked: false })
     }
 }

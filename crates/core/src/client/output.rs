@@ -1,13 +1,11 @@
 //! What the client asks its driver to do.
 
-use serde::{Deserialize, Serialize};
 use syncline_protocol::{Identity, Timestamp};
 
 use super::Event;
 
 /// Pairs a reply with its request; never used twice by one client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct RequestId(pub u64);
 
 /// One effect to carry out. Drain [`Client::poll_output`](super::Client::poll_output) until `Idle` after each input.

@@ -51,7 +51,7 @@ impl Client {
         self.timers.clear(Timer::Pull);
         self.link.phase = Phase::Pulling(None);
         if status == 200 {
-            return match serde_json::from_str::<Page>(body) {
+            return match Page::parse(body) {
                 Ok(page) => self.page_pulled(page),
                 Err(_) => self.http_failed(Some(200), None, None, "a pull"),
             };
@@ -99,7 +99,7 @@ impl Client {
 
 /// Reads the code of an error body; `None` when it is something else, a page of HTML for example.
 fn error_code(body: &str) -> Option<String> {
-    serde_json::from_str::<ErrorBody>(body).ok().map(|parsed| parsed.error.code)
+    ErrorBody::parse(body).ok().map(|parsed| parsed.error.code)
 }
 
 fn percent_encode(out: &mut String, text: &str) {

@@ -1,9 +1,9 @@
 //! What a replica knows about itself on disk. Format: `docs/storage.md`, "Replica record".
 
-use serde::{Deserialize, Serialize};
 use syncline_protocol::ClientId;
+use syncline_protocol::json::{JsonError, Object, Reader};
 
-const FORMAT: u32 = 1;
+const FORMAT: u64 = 1;
 
 /// Where a generation stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,28 +54,6 @@ pub(crate) struct ReplicaRecord {
     pub(crate) staging: Option<StagingPosition>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    format: u32,
-    client_id: ClientId,
-    epoch: Option<String>,
-    generation: u64,
-    seq: u64,
-    token: Option<String>,
-    next_record: u64,
-    staging: Option<StoredStaging>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredStaging {
-    generation: u64,
-    seq: u64,
-    token: Option<String>,
-    next_record: u64,
-    consistent_at: u64,
-    ended: bool,
-}
-
 /// Why stored bytes are no replica record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplicaRecordError {
@@ -94,30 +72,95 @@ impl ReplicaRecord {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Position { generation, seq, token, next_record } = self.shown.clone();
-        let staging = self.staging.clone().map(|StagingPosition { position, consistent_at, ended }| {
-            let Position { generation, seq, token, next_record } = position;
-            StoredStaging { generation, seq, token, next_record, consistent_at, ended }
-        });
-        let (client_id, epoch) = (self.client_id.clone(), self.epoch.clone());
-        let stored = Stored { format: FORMAT, client_id, epoch, generation, seq, token, next_record, staging };
-        serde_json::to_vec(&stored).unwrap_or_default()
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        object.uint("format", FORMAT);
+        object.text("client_id", self.client_id.as_str());
+        object.text_or_null("epoch", self.epoch.as_deref());
+        self.shown.write(&mut object);
+        match &self.staging {
+            None => object.raw("staging", "null"),
+            Some(staging) => {
+                let mut inner = Object::begin(object.name("staging"));
+                staging.position.write(&mut inner);
+                inner.uint("consistent_at", staging.consistent_at);
+                inner.bool("ended", staging.ended);
+                inner.end();
+            }
+        }
+        object.end();
+        out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ReplicaRecordError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let format: Format = serde_json::from_slice(bytes).map_err(|_| ReplicaRecordError::Corrupt)?;
-        if format.format != FORMAT {
+        let record = std::str::from_utf8(bytes).map_err(|_| ReplicaRecordError::Corrupt)?;
+        if read_number(record, "format").ok_or(ReplicaRecordError::Corrupt)? != FORMAT {
             return Err(ReplicaRecordError::TooNew);
         }
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|_| ReplicaRecordError::Corrupt)?;
-        let Stored { client_id, epoch, generation, seq, token, next_record, staging, .. } = stored;
-        let staging = staging.map(|StoredStaging { generation, seq, token, next_record, consistent_at, ended }| {
-            StagingPosition { position: Position { generation, seq, token, next_record }, consistent_at, ended }
-        });
-        Ok(Self { client_id, epoch, shown: Position { generation, seq, token, next_record }, staging })
+        Self::read(record).map_err(|_| ReplicaRecordError::Corrupt)
     }
+
+    fn read(record: &str) -> Result<Self, JsonError> {
+        let (mut client_id, mut epoch, mut shown, mut staging) = (None, None, Position::start(0), None);
+        let mut reader = Reader::new(record);
+        let required = ["client_id", "generation", "seq", "next_record"];
+        reader.fields(&required, &["epoch", "token", "staging"], &mut |name, reader| {
+            match name {
+                "client_id" => client_id = ClientId::parse(reader.text()?).ok(),
+                "epoch" => epoch = reader.optional_text()?,
+                "staging" => staging = reader.optional(StagingPosition::read)?,
+                _ => shown.read_field(name, reader)?,
+            }
+            Ok(())
+        })?;
+        let client_id = client_id.ok_or_else(|| reader.wrong("not a client id"))?;
+        reader.finish()?;
+        Ok(Self { client_id, epoch, shown, staging })
+    }
+}
+
+impl Position {
+    fn write(&self, object: &mut Object<'_>) {
+        object.uint("generation", self.generation);
+        object.uint("seq", self.seq);
+        object.text_or_null("token", self.token.as_deref());
+        object.uint("next_record", self.next_record);
+    }
+
+    fn read_field(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+        match name {
+            "generation" => self.generation = reader.uint()?,
+            "seq" => self.seq = reader.uint()?,
+            "token" => self.token = reader.optional_text()?,
+            _ => self.next_record = reader.uint()?,
+        }
+        Ok(())
+    }
+}
+
+impl StagingPosition {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        let mut staging = Self { position: Position::start(0), consistent_at: 0, ended: false };
+        let required = ["generation", "seq", "next_record", "consistent_at", "ended"];
+        reader.fields(&required, &["token"], &mut |name, reader| {
+            match name {
+                "consistent_at" => staging.consistent_at = reader.uint()?,
+                "ended" => staging.ended = reader.bool()?,
+                _ => staging.position.read_field(name, reader)?,
+            }
+            Ok(())
+        })?;
+        Ok(staging)
+    }
+}
+
+/// One number of a record; `None` when that is no JSON object or has no such number.
+pub(crate) fn read_number(record: &str, wanted: &str) -> Option<u64> {
+    let mut reader = Reader::new(record);
+    let mut number = 0;
+    let read = reader.fields(&[wanted], &[], &mut |_, reader| {
+        number = reader.uint()?;
+        Ok(())
+    });
+    read.and_then(|()| reader.finish()).ok().map(|()| number)
 }

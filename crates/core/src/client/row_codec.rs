@@ -1,9 +1,8 @@
 //! One row in bytes: `docs/storage.md`, "Segments". Read where it lies; nothing is decoded that nobody asked for.
 
 use serde_json::Value;
+use syncline_protocol::json::{Reader, write_float, write_int, write_text};
 use syncline_protocol::{Row, canonical_json};
-
-use super::json_writer::{write_float, write_int, write_text};
 
 /// A field name, also in the form the JSON of a row needs it.
 #[derive(Debug, Clone)]
@@ -82,7 +81,10 @@ impl FieldValue<'_> {
             Self::Int(value) => Value::from(value),
             Self::Float(value) => Value::from(value),
             Self::Text(text) => Value::String(String::from_utf8_lossy(text).into_owned()),
-            Self::Json(text) => serde_json::from_slice(text).unwrap_or(Value::Null),
+            Self::Json(text) => {
+                let text = std::str::from_utf8(text).unwrap_or_default();
+                Reader::new(text).value().unwrap_or(Value::Null)
+            }
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Encodes the rows of one entity, straight from the JSON text they came in.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::Deserializer;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserialize, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use syncline_protocol::json::{JsonError, Reader, Token};
+use syncline_protocol::limits;
 
 use super::row_codec::{FieldValue, RowRef, write_value};
 
@@ -44,10 +42,9 @@ impl SectionWriter {
         seq: u64,
         data: &str,
         column_seqs: Option<&BTreeMap<String, u64>>,
-    ) -> Result<(), serde_json::Error> {
+    ) -> Result<(), JsonError> {
         let start = self.begin_row(id, seq, column_seqs.is_some_and(|seqs| !seqs.is_empty()));
-        let read = serde_json::Deserializer::from_str(data).deserialize_map(FieldsVisitor(self));
-        if let Err(error) = read {
+        if let Err(error) = self.write_fields(data) {
             self.rows.truncate(start);
             return Err(error);
         }
@@ -55,6 +52,17 @@ impl SectionWriter {
             column_seqs.into_iter().flatten().map(|(name, column_seq)| (name.as_str(), *column_seq)).collect();
         self.end_row(start, &seqs);
         Ok(())
+    }
+
+    /// Writes the members of a JSON object as fields.
+    fn write_fields(&mut self, data: &str) -> Result<(), JsonError> {
+        Reader::new(data).object(&mut |name, reader| {
+            if name.len() > limits::NAME_BYTES_MAX {
+                return Err(reader.wrong("a field name is too long"));
+            }
+            self.write_column(name);
+            write_json_value(&mut self.rows, reader)
+        })
     }
 
     /// Adds a row from another segment.
@@ -156,106 +164,15 @@ fn patch_length(out: &mut [u8], start: usize) {
     }
 }
 
-/// Writes the members of a JSON object as fields.
-struct FieldsVisitor<'w>(&'w mut SectionWriter);
-
-impl<'de> Visitor<'de> for FieldsVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the fields of a row")
+fn write_json_value(out: &mut Vec<u8>, reader: &mut Reader<'_>) -> Result<(), JsonError> {
+    match reader.token()? {
+        Token::Null => FieldValue::Null.write(out),
+        Token::Bool(value) => FieldValue::Bool(value).write(out),
+        Token::Int(value) => FieldValue::Int(value).write(out),
+        Token::Large(value) => write_value(out, &Value::from(value)),
+        Token::Float(value) => FieldValue::Float(value).write(out),
+        Token::Text(text) => FieldValue::Text(text.as_bytes()).write(out),
+        Token::Array | Token::Object => write_value(out, &reader.value()?),
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(KeySeed(self.0))?.is_some() {
-            map.next_value_seed(ValueSeed(&mut self.0.rows))?;
-        }
-        Ok(())
-    }
-}
-
-struct KeySeed<'w>(&'w mut SectionWriter);
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<(), E> {
-        if name.len() > syncline_protocol::limits::NAME_BYTES_MAX {
-            return Err(E::custom("a field name is too long"));
-        }
-        self.0.write_column(name);
-        Ok(())
-    }
-}
-
-struct ValueSeed<'w>(&'w mut Vec<u8>);
-
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        FieldValue::Null.write(self.0);
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        FieldValue::Bool(value).write(self.0);
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        FieldValue::Int(value).write(self.0);
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        write_value(self.0, &Value::from(value));
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        FieldValue::Float(value).write(self.0);
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        FieldValue::Text(value.as_bytes()).write(self.0);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        let value = Value::deserialize(SeqAccessDeserializer::new(items))?;
-        write_value(self.0, &value);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        let value = Value::deserialize(MapAccessDeserializer::new(members))?;
-        write_value(self.0, &value);
-        Ok(())
-    }
+    Ok(())
 }

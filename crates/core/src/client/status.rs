@@ -1,10 +1,10 @@
 //! Where a replica stands, in words an application can show.
 
-use serde::Serialize;
+use syncline_protocol::json::{Object, finish};
 use syncline_protocol::{ErrorDetail, Identity, Timestamp};
 
-/// The state of a replica at one moment. Serialises in snake case for JavaScript.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The state of a replica at one moment.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     /// The line to the server.
     pub connection: Connection,
@@ -30,9 +30,8 @@ pub struct Status {
     pub last_error: Option<ErrorDetail>,
 }
 
-/// The line to the server. Serialises as `{"state": "waiting", "retry_at": …}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+/// The line to the server. In JSON `{"state": "waiting", "retry_at": …}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connection {
     /// Not started.
     Idle,
@@ -55,9 +54,8 @@ pub enum Connection {
     Stopped,
 }
 
-/// Where rows and writes are kept. Serialises as `{"kind": "memory", "reason": …}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+/// Where rows and writes are kept. In JSON `{"kind": "memory", "reason": …}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageState {
     /// Not known yet.
     Opening,
@@ -91,5 +89,71 @@ impl Status {
             server_head: None,
             last_error: None,
         }
+    }
+    /// As JSON for JavaScript: members in snake case.
+    pub fn to_json(&self) -> String {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        finish(out)
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        self.connection.write(object.name("connection"));
+        match &self.identity {
+            Some(identity) => identity.write(object.name("identity")),
+            None => object.raw("identity", "null"),
+        }
+        object.bool("synced", self.synced);
+        object.bool("syncing", self.syncing);
+        object.uint_or_null("last_heard_at", self.last_heard_at.map(|at| at.0));
+        object.uint("pending", self.pending as u64);
+        object.uint("failed", self.failed as u64);
+        self.storage.write(object.name("storage"));
+        object.uint("seq", self.seq);
+        object.uint_or_null("server_head", self.server_head);
+        match &self.last_error {
+            Some(error) => error.write(object.name("last_error")),
+            None => object.raw("last_error", "null"),
+        }
+        object.end();
+    }
+}
+
+impl Connection {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        let state = match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Waiting { .. } => "waiting",
+            Self::Paused => "paused",
+            Self::Unauthorized => "unauthorized",
+            Self::Incompatible => "incompatible",
+            Self::Stopped => "stopped",
+        };
+        object.text("state", state);
+        if let Self::Waiting { retry_at } = self {
+            object.uint("retry_at", retry_at.0);
+        }
+        object.end();
+    }
+}
+
+impl StorageState {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (kind, reason) = match self {
+            Self::Opening => ("opening", None),
+            Self::Waiting { reason } => ("waiting", Some(reason)),
+            Self::Indexeddb => ("indexeddb", None),
+            Self::Memory { reason } => ("memory", Some(reason)),
+        };
+        let mut object = Object::begin(out);
+        object.text("kind", kind);
+        if let Some(reason) = reason {
+            object.text("reason", reason);
+        }
+        object.end();
     }
 }

@@ -1,9 +1,9 @@
 //! What the application sees: the base with the open writes folded over it.
 
+use syncline_protocol::json::{finish, write_text, write_uint, write_value};
 use syncline_protocol::{ChangeKind, Row};
 
 use super::Client;
-use super::json_writer::{finish, write_int, write_text, write_value};
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationState};
 use super::names::EntityIndex;
@@ -95,7 +95,7 @@ impl Client {
         let index = self.names.find(entity);
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(b"{\"at\":");
-        write_int(&mut out, i64::try_from(self.log.version()).unwrap_or(i64::MAX));
+        write_uint(&mut out, self.log.version());
         let Some(index) = index else {
             // Nobody has heard of the entity: no rows are all there are.
             out.extend_from_slice(b",\"full\":true,\"rows\":[],\"removed\":[]}");
@@ -170,7 +170,7 @@ impl Client {
         out.extend_from_slice(b",\"status\":");
         write_text(out, mutation.state.name().as_bytes());
         out.extend_from_slice(b",\"issued_at\":");
-        write_int(out, i64::try_from(mutation.intent.issued_at.0).unwrap_or(i64::MAX));
+        write_uint(out, mutation.intent.issued_at.0);
         out.extend_from_slice(b",\"changes\":[");
         for (index, change) in mutation.intent.changes.iter().enumerate() {
             out.extend_from_slice(if index == 0 { b"{\"entity\":" } else { b",{\"entity\":" });
@@ -188,11 +188,7 @@ impl Client {
         }
         out.extend_from_slice(b"],\"error\":");
         match &mutation.state {
-            MutationState::Failed(error) => {
-                if serde_json::to_writer(&mut *out, error).is_err() {
-                    out.extend_from_slice(b"null");
-                }
-            }
+            MutationState::Failed(error) => error.write(out),
             MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"waiting_on\":[");

@@ -131,7 +131,7 @@ impl Script {
     }
 
     pub(crate) fn state(&self) -> String {
-        let status = serde_json::to_value(self.client.status()).unwrap();
+        let status = serde_json::from_str::<serde_json::Value>(&self.client.status().to_json()).unwrap();
         status["connection"]["state"].as_str().unwrap().to_owned()
     }
 }

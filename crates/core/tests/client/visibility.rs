@@ -1,8 +1,9 @@
 //! Rows that come into a reader's sight and leave it, and pages that fit together only later.
 
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use syncline_core::client::Input;
-use syncline_protocol::{Change, frame_checksum};
+use syncline_protocol::{Change, ChangeKind, EntityName, RowId, frame_checksum};
 
 use crate::script::{Script, page};
 use crate::tests;
@@ -11,12 +12,15 @@ use crate::tests;
 fn changes(list: &[(u64, &str, &str)]) -> (String, String) {
     let parsed: Vec<Change> = list
         .iter()
-        .map(|(seq, kind, id)| {
-            let mut change = json!({"seq": seq, "entity": "Message", "row_id": id, "kind": kind});
-            if !matches!(*kind, "leave" | "delete") {
-                change["data"] = json!({"at": seq});
-            }
-            serde_json::from_value(change).unwrap()
+        .map(|(seq, kind, id)| Change {
+            seq: *seq,
+            entity: EntityName::parse("Message").unwrap(),
+            row_id: RowId::parse(*id).unwrap(),
+            kind: ChangeKind::from((*kind).to_owned()),
+            data: (!matches!(*kind, "leave" | "delete")).then(|| to_raw_value(&json!({"at": seq})).unwrap()),
+            columns: None,
+            column_seqs: None,
+            base: None,
         })
         .collect();
     (serde_json::to_string(&parsed).unwrap(), frame_checksum(&parsed))

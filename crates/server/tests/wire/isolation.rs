@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use syncline_protocol::OutcomeResult;
+use syncline_protocol::PushAnswer;
 
 use crate::history::{ENTITIES, History, MANIFEST, Random, USERS, visible};
 use crate::http_client::Http;
@@ -73,7 +73,7 @@ impl Onlooker {
 async fn write(by: &Onlooker, history: &mut History, transactions: &[Vec<Value>]) {
     let intents: Vec<Value> = transactions.iter().map(|changes| transaction(changes.clone())).collect();
     let answer = by.http.post("/api/sync/push", &push_of(by.user, None, &intents)).await.ok();
-    let results: Vec<OutcomeResult> = serde_json::from_value(answer["results"].clone()).unwrap();
+    let results = PushAnswer::parse(&answer.to_string()).unwrap().results;
     transactions.iter().zip(&results).for_each(|(changes, result)| history.happened(changes, result));
 }
 

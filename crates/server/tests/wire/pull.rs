@@ -13,7 +13,7 @@ pub(crate) async fn pull_all(http: &Http, user: &str, mut cursor: Option<String>
         let parameter = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
         let answer = http.get(&format!("/api/sync/pull?user_id={user}{parameter}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let page: Page = serde_json::from_str(&answer.text()).unwrap();
+        let page = Page::parse(&answer.text()).unwrap();
         assert!(page.checksum_matches());
         if let Some(before) = pages.last() {
             assert!(page.from == before.to, "{} follows {}", page.from, before.to);

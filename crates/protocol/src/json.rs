@@ -1,0 +1,11 @@
+//! JSON as the client reads and writes it: a small codec, because every page downloads it.
+//!
+//! Derived code for each message is an order of magnitude larger. Nothing here is generic over the message: what differs
+//! between two messages is a callback.
+
+mod float;
+mod reader;
+mod writer;
+
+pub use reader::{JsonError, Reader, Token};
+pub use writer::{Object, finish, write_float, write_int, write_text, write_uint, write_value};

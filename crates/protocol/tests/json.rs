@@ -1,0 +1,276 @@
+//! The crate's own JSON reader and writer against `serde_json`: on any text, well formed or not, they agree.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails its test")]
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use syncline_protocol::json::{JsonError, Reader, write_float, write_value};
+use syncline_protocol::{Intent, Page, ServerMessage};
+
+/// Numbers that repeat from run to run.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> usize {
+        usize::try_from(self.next() % bound).unwrap()
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64)]
+    }
+}
+
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\\",
+    "\\u",
+    "d83d",
+    "\\ud83d\\ude00",
+    "\\udc00",
+    "null",
+    "true",
+    "false",
+    "nul",
+    "0",
+    "-0",
+    "-",
+    "1",
+    "12",
+    "00",
+    ".",
+    "e",
+    "E+",
+    "1e5",
+    "1.5e-7",
+    "9007199254740993",
+    "18446744073709551615",
+    "18446744073709551616",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "1e400",
+    "2.2250738585072011e-308",
+    " ",
+    "\n",
+    "\t",
+    "\u{1}",
+    "é",
+    "\u{1f600}",
+    "a",
+    "\"a\"",
+    "\"b\":",
+    "\"\\n\"",
+    "\u{feff}",
+];
+
+fn random_json(dice: &mut Dice, depth: usize) -> String {
+    let space = dice.pick(&["", "", " ", "\n\t"]);
+    let json = match dice.below(if depth == 0 { 4 } else { 6 }) {
+        0 => dice.pick(&["null", "true", "false", "0", "-0", "-1", "18446744073709551615", "1E3", "0.1", "-9.5e-20"]).to_owned(),
+        1 => f64::from_bits(dice.next()).to_string().replace("NaN", "1").replace("inf", "2"),
+        2 => i64::from_ne_bytes(dice.next().to_ne_bytes()).to_string(),
+        3 => random_text(dice),
+        4 => {
+            let items: Vec<String> = (0..dice.below(5)).map(|_| random_json(dice, depth - 1)).collect();
+            format!("[{}]", items.join(","))
+        }
+        _ => {
+            let members: Vec<String> =
+                (0..dice.below(5)).map(|_| format!("{}:{}", random_text(dice), random_json(dice, depth - 1))).collect();
+            format!("{{{}}}", members.join(","))
+        }
+    };
+    format!("{space}{json}{space}")
+}
+
+fn random_text(dice: &mut Dice) -> String {
+    let inner: String = (0..dice.below(5))
+        .map(|_| {
+            dice.pick(&["a", "bc", "\\n", "\\\"", "\\\\", "\\/", "\\u0041", "\\uD83D\\ude00", "é", "\u{1f600}", "\u{7f}", " "])
+        })
+        .collect();
+    format!("\"{inner}\"")
+}
+
+/// Removes, doubles or exchanges something.
+fn damage(dice: &mut Dice, text: &str) -> String {
+    let mut characters: Vec<String> = text.chars().map(String::from).collect();
+    let at = dice.below(characters.len() as u64 + 1);
+    match dice.below(3) {
+        0 => characters.truncate(at),
+        1 => characters.insert(at, dice.pick(PIECES).to_owned()),
+        _ if at < characters.len() => dice.pick(PIECES).clone_into(&mut characters[at]),
+        _ => {}
+    }
+    characters.concat()
+}
+
+fn read(text: &str) -> Result<Value, JsonError> {
+    let mut reader = Reader::new(text);
+    let value = reader.value()?;
+    reader.finish()?;
+    Ok(value)
+}
+
+fn skipped(text: &str) -> Result<&str, JsonError> {
+    let mut reader = Reader::new(text);
+    let raw = reader.raw()?;
+    reader.finish()?;
+    Ok(raw)
+}
+
+fn agree(text: &str) {
+    match (read(text), serde_json::from_str::<Value>(text)) {
+        (Ok(ours), Ok(theirs)) => {
+            assert_eq!(ours, theirs, "{text}");
+            let mut out = Vec::new();
+            write_value(&mut out, &ours);
+            let again: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(floats(again), floats(ours), "{text}");
+        }
+        (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("{text:?}: {ours:?}, but {theirs:?}"),
+    }
+    match (skipped(text), serde_json::from_str::<&RawValue>(text)) {
+        (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs.get()),
+        (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("{text:?}: {ours:?}, but {theirs:?}"),
+    }
+}
+
+/// JavaScript prints 1.0 as 1, and has no negative zero in JSON: compares what it counts.
+fn floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap();
+            if float == 0.0 { Value::from(0.0) } else { Value::from(float) }
+        }
+        Value::Number(number) => Value::from(number.as_f64().unwrap()),
+        Value::Array(items) => items.into_iter().map(floats).collect(),
+        Value::Object(members) => Value::Object(members.into_iter().map(|(name, member)| (name, floats(member))).collect()),
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
+    }
+}
+
+#[test]
+fn any_text_means_what_it_means_to_serde_json() {
+    let mut dice = Dice(7);
+    for _ in 0..20_000 {
+        let text = random_json(&mut dice, 4);
+        agree(&text);
+        agree(&damage(&mut dice, &text));
+        let pieces: String = (0..dice.below(8)).map(|_| dice.pick(PIECES)).collect();
+        agree(&pieces);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_at_the_same_depth() {
+    for depth in [1, 32, 127, 128, 100_000] {
+        let text = "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(read(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok(), "{depth}");
+        let text = "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
+        assert_eq!(read(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok(), "{depth}");
+    }
+}
+
+#[test]
+fn floats_are_the_nearest_and_print_the_same_number() {
+    let mut dice = Dice(11);
+    for _ in 0..100_000 {
+        let float = f64::from_bits(dice.next());
+        if !float.is_finite() {
+            continue;
+        }
+        let shift = dice.below(40);
+        let spellings = [
+            format!("{float:e}"),
+            format!("{float:.17e}"),
+            format!("{float:.14e}"),
+            format!("{}.{}", dice.next() >> shift, dice.next()),
+        ];
+        for text in spellings {
+            let read = read(&text).unwrap().as_f64().unwrap();
+            assert_eq!(read.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+            let mut out = Vec::new();
+            write_float(&mut out, read);
+            let again: f64 = String::from_utf8(out).unwrap().parse().unwrap();
+            assert!(again.to_bits() == read.to_bits() || read == 0.0, "{text}");
+        }
+    }
+}
+
+#[test]
+fn halves_between_floats_round_to_even_however_long_they_are() {
+    let mut dice = Dice(13);
+    for _ in 0..20_000 {
+        // 54 bits, the last one set: the middle between two floats.
+        let middle = u128::from((dice.next() >> 10) | (1 << 53) | 1) << dice.below(70);
+        for text in [format!("{middle}.0"), format!("{middle}.{}1", "0".repeat(60)), format!("{}.{}", middle - 1, "9".repeat(60))]
+        {
+            let scaled = format!("{text}e-{}", dice.below(40));
+            for text in [text, scaled] {
+                let expected: f64 = text.parse().unwrap();
+                assert_eq!(read(&text).unwrap().as_f64().unwrap().to_bits(), expected.to_bits(), "{text}");
+            }
+        }
+    }
+    for text in [
+        "9007199254740993.0",
+        "9007199254740992.5e0",
+        "9007199254740993.00000000000000000000000000000000000001",
+        "4.9e-324",
+        "2.4703282292062327208e-324",
+        "2.4703282292062328e-324",
+        "1.7976931348623157e308",
+        "1.7976931348623158e308",
+        "0e999999999999",
+        "0.0000000000000000000000000000000000000000000000001e49",
+        "8.98846567431158e307",
+        "5e-324",
+        "1e-400",
+        "123456789012345678901234567890e-10",
+        "2.2250738585072011e-308",
+        "2.2250738585072014e-308",
+        "1e23",
+        "8.5e22",
+        "1e-99999999999999999999",
+    ] {
+        assert_eq!(read(text).unwrap().as_f64().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+    }
+    for text in ["1e309", "1.7976931348623159e308", "1e99999999999999999999", "-1e400"] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn damaged_messages_are_refused_and_break_nothing() {
+    let texts = [
+        r#"{"type":"frame","scope":"all","from":1,"to":2,"cursor":{"last_seq":2,"token":"x"},"has_more":false,"changes":[{"seq":2,"entity":"Todo","row_id":"r","kind":"update","data":{"a":[1.5,"\u00e9"]},"columns":["a"],"column_seqs":{"b":1},"base":{"seq":1}}],"transactions":[{"op_id":"00112233445566778899aabbccddeeff","issued_at":1,"committed_at":2,"first_seq":2,"last_seq":2}],"checksum":"1c24a35a20dd4a1b"}"#,
+        r#"{"type":"outcomes","id":1,"results":[{"op_id":"00112233445566778899aabbccddeeff","status":"rejected","replayed":false,"error":{"code":"X","message":"y"}}]}"#,
+        r#"{"op_id":"00112233445566778899aabbccddeeff","issued_at":5,"schema":1,"changes":[{"entity":"T","row_id":"r","kind":"insert","data":{"a":1}}]}"#,
+    ];
+    let mut dice = Dice(17);
+    for _ in 0..20_000 {
+        let whole = texts[dice.below(3)];
+        let mut text = damage(&mut dice, whole);
+        if dice.below(2) == 0 {
+            text = damage(&mut dice, &text);
+        }
+        for good in [ServerMessage::parse(&text).is_ok(), Page::parse(&text).is_ok(), Intent::parse(&text).is_ok()] {
+            assert!(!good || serde_json::from_str::<&RawValue>(&text).is_ok(), "{text}");
+        }
+    }
+}
