@@ -14,6 +14,7 @@ mod message;
 mod message_reader;
 mod message_writer;
 mod page;
+mod raw_json;
 mod subprotocol;
 mod value;
 
@@ -27,6 +28,7 @@ pub use message::{
     ServerMessage, Welcome,
 };
 pub use page::{Change, Cursor, Page, SnapshotMark, TransactionInfo};
+pub use raw_json::RawJson;
 pub use subprotocol::{BEARER_PREFIX, SUBPROTOCOL, bearer_subprotocol, token_from_subprotocol};
 pub use value::{Row, ValueError, check_value, parse_row};
 

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use crate::{ClientId, ErrorDetail, OpId, Page, Timestamp};
+use crate::{ClientId, ErrorDetail, OpId, Page, RawJson, Timestamp};
 
 /// Who a session is, as far as data is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -96,7 +95,7 @@ pub struct Push {
     #[serde(default)]
     pub fence: u64,
     /// The intents, byte for byte as they were frozen.
-    pub transactions: Vec<Box<RawValue>>,
+    pub transactions: Vec<RawJson>,
     /// Transactions whose outcome is durable at the client: their outcomes may be forgotten early.
     #[serde(default)]
     pub processed: Vec<OpId>,

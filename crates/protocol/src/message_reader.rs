@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
-
 use crate::json::{JsonError, Reader};
 use crate::{
     Base, Change, ChangeKind, Cursor, EntityName, ErrorBody, ErrorDetail, IdError, Identity, Intent, IntentChange, MessageError,
-    OpId, OutcomeResult, OutcomeStatus, Page, PushAnswer, ResumeMode, Row, RowId, ServerMessage, SnapshotMark, Timestamp,
-    TransactionInfo, Welcome,
+    OpId, OutcomeResult, OutcomeStatus, Page, PushAnswer, RawJson, ResumeMode, Row, RowId, ServerMessage, SnapshotMark,
+    Timestamp, TransactionInfo, Welcome,
 };
 
 /// Reads a whole text.
@@ -340,8 +338,8 @@ impl Change {
     }
 }
 
-fn read_raw(reader: &mut Reader<'_>) -> Result<Box<RawValue>, JsonError> {
-    RawValue::from_string(reader.raw()?.to_owned()).map_err(|_| reader.wrong("expected a value"))
+fn read_raw(reader: &mut Reader<'_>) -> Result<RawJson, JsonError> {
+    reader.raw().map(RawJson::from_checked)
 }
 
 fn read_seqs(reader: &mut Reader<'_>) -> Result<BTreeMap<String, u64>, JsonError> {

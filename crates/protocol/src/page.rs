@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::{ChangeKind, ClientId, EntityName, OpId, RowId, Timestamp, frame_checksum};
+use crate::{ChangeKind, ClientId, EntityName, OpId, RawJson, RowId, Timestamp, frame_checksum};
 
 /// Where a replica stands in its tenant's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +28,7 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The row after the change, without its id; absent for `delete` and `leave`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Box<RawValue>>,
+    pub data: Option<RawJson>,
     /// With `update`: the fields its writer changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,

@@ -29,9 +29,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use syncline_core::server::Schema;
-use syncline_protocol::{ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RowId, Timestamp, limits};
+use syncline_protocol::{
+    ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RawJson, RowId, Timestamp, limits,
+};
 
 use crate::store::database::Facts;
 use crate::store::head::Heads;
@@ -138,7 +139,7 @@ pub struct PylonChange {
     pub kind: &'static str,
     /// The row after the change; absent for `delete`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Box<RawValue>>,
+    pub data: Option<RawJson>,
     /// Seconds since 1970, with a `Z`.
     pub timestamp: String,
 }
@@ -147,7 +148,7 @@ pub struct PylonChange {
 #[derive(Debug, Clone)]
 pub struct RowList {
     /// The rows, each with its `id`, in order of ids.
-    pub rows: Vec<Box<RawValue>>,
+    pub rows: Vec<RawJson>,
     /// How many rows the reader may see in all.
     pub count: u64,
 }
@@ -284,11 +285,11 @@ impl Store {
     pub async fn push(
         &self,
         writer: Writer,
-        intents: Vec<Box<RawValue>>,
+        intents: Vec<RawJson>,
         processed: Vec<OpId>,
     ) -> Result<Vec<OutcomeResult>, PushError> {
         // Parsing and hashing megabytes would hold up the other tasks of this thread.
-        let prepare = move || intents.iter().map(|raw| PreparedIntent::prepare(raw)).collect::<Vec<_>>();
+        let prepare = move || intents.iter().map(|raw| PreparedIntent::prepare(raw.get())).collect::<Vec<_>>();
         let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_default();
         let op_ids: Vec<OpId> = prepared.iter().map(|intent| intent.op_id().clone()).collect();
         let schema = Arc::clone(&self.shared.schema);
@@ -376,7 +377,7 @@ impl Store {
         reader: &Reader,
         entity: &EntityName,
         filter: &serde_json::Value,
-    ) -> Result<Vec<Box<RawValue>>, ReadError> {
+    ) -> Result<Vec<RawJson>, ReadError> {
         let (entity, filter) = (entity.clone(), filter.clone());
         self.read_log(reader, move |read| query::query(read, entity.as_str(), &filter)).await
     }

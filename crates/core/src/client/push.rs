@@ -1,8 +1,7 @@
 //! Sending writes: in order, in batches, one batch on its way, each marked on disk before its first send.
 
-use serde_json::value::RawValue;
 use syncline_protocol::{
-    ClientMessage, ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus, Push, PushAnswer, Timestamp, limits,
+    ClientMessage, ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus, Push, PushAnswer, RawJson, Timestamp, limits,
 };
 
 use super::backoff::Backoff;
@@ -175,11 +174,10 @@ impl Client {
 
     fn send_flight(&mut self) {
         let Some(mut flight) = self.push.flight.take() else { return };
-        let mut transactions: Vec<Box<RawValue>> = Vec::with_capacity(flight.writes.len());
+        let mut transactions: Vec<RawJson> = Vec::with_capacity(flight.writes.len());
         for (place, op_id) in &flight.writes {
             let Some(mutation) = self.queue.get_mut(*place) else { continue };
-            let Ok(raw) = RawValue::from_string(mutation.text.clone()) else { continue };
-            transactions.push(raw);
+            transactions.push(RawJson::from_checked(mutation.text.as_str()));
             if mutation.state == MutationState::Pending {
                 mutation.first_sent_at = Some(self.now);
                 self.queue.set_state(*place, MutationState::Sent);

@@ -281,7 +281,7 @@ fn change(entity: &str, id: &str, seq: u64, kind: ChangeKind, row: Option<&Row>)
         entity: syncline_protocol::EntityName::parse(entity).unwrap(),
         row_id: syncline_protocol::RowId::parse(id).unwrap(),
         kind,
-        data: row.map(|row| to_raw_value(row).unwrap()),
+        data: row.map(|row| to_raw_value(row).unwrap().into()),
         columns: None,
         column_seqs: None,
         base: None,

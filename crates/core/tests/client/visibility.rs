@@ -1,9 +1,8 @@
 //! Rows that come into a reader's sight and leave it, and pages that fit together only later.
 
-use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use syncline_core::client::Input;
-use syncline_protocol::{Change, ChangeKind, EntityName, RowId, frame_checksum};
+use syncline_protocol::{Change, ChangeKind, EntityName, RawJson, RowId, frame_checksum};
 
 use crate::script::{Script, page};
 use crate::tests;
@@ -17,7 +16,7 @@ fn changes(list: &[(u64, &str, &str)]) -> (String, String) {
             entity: EntityName::parse("Message").unwrap(),
             row_id: RowId::parse(*id).unwrap(),
             kind: ChangeKind::from((*kind).to_owned()),
-            data: (!matches!(*kind, "leave" | "delete")).then(|| to_raw_value(&json!({"at": seq})).unwrap()),
+            data: (!matches!(*kind, "leave" | "delete")).then(|| RawJson::from_checked(json!({"at": seq}).to_string())),
             columns: None,
             column_seqs: None,
             base: None,

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use syncline_protocol::{
-    ChangeKind, EntityName, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeStatus, Row, RowId, Timestamp, row_id_v7,
+    ChangeKind, EntityName, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeStatus, RawJson, Row, RowId, Timestamp,
+    row_id_v7,
 };
 
 use crate::api_error::ApiError;
@@ -31,7 +31,7 @@ pub(super) struct ListParams {
 
 #[derive(Serialize)]
 pub(super) struct ListAnswer {
-    data: Vec<Box<RawValue>>,
+    data: Vec<RawJson>,
     count: u64,
     offset: u64,
     limit: Option<u64>,
@@ -67,7 +67,7 @@ pub(super) async fn query(
     caller: Caller,
     Segments(entity): Segments<String>,
     body: Body,
-) -> Result<Json<Vec<Box<RawValue>>>, ApiError> {
+) -> Result<Json<Vec<RawJson>>, ApiError> {
     let filter: Value = parse_body(&body)?;
     Ok(Json(app.store.query(&caller.reader(), &EntityName::parse(entity)?, &filter).await?))
 }
@@ -157,7 +157,7 @@ impl RestWrite {
 
     async fn apply(self, app: &App, caller: &Caller, change: IntentChange) -> Result<(), ApiError> {
         let intent = Intent { op_id: self.op_id, after: Vec::new(), issued_at: self.issued_at, schema: 0, changes: vec![change] };
-        let text = RawValue::from_string(intent.canonical()).map_err(|error| ApiError::internal(&error))?;
+        let text = RawJson::from_checked(intent.canonical());
         let results = app.store.push(writer(caller, None, 0), vec![text], Vec::new()).await?;
         let refused = |error: Option<ErrorDetail>, code, message| match error {
             Some(detail) => ApiError::from_detail(detail),

@@ -7,7 +7,7 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use syncline_protocol::{ClientId, OpId, OutcomeResult, OutcomeStatus, limits};
+use syncline_protocol::{ClientId, OpId, OutcomeResult, OutcomeStatus, RawJson, limits};
 
 use crate::api_error::ApiError;
 use crate::app::App;
@@ -104,7 +104,7 @@ fn describe(change: &PylonChange, message: &str) -> String {
     }
 }
 
-fn intent(caller: &Caller, change: &PylonChange) -> Result<Box<RawValue>, ApiError> {
+fn intent(caller: &Caller, change: &PylonChange) -> Result<RawJson, ApiError> {
     let op_id = match &change.op_id {
         Some(text) => op_id_of(caller, text),
         None => random::op_id()?,
@@ -113,7 +113,7 @@ fn intent(caller: &Caller, change: &PylonChange) -> Result<Box<RawValue>, ApiErr
     // The time is part of what a repetition is compared with, and this shape names none.
     let intent =
         OneChangeIntent { op_id: &op_id, issued_at: 0, changes: [IntentChange { entity, row_id, kind, data: data.as_deref() }] };
-    serde_json::value::to_raw_value(&intent).map_err(|error| ApiError::internal(&error))
+    serde_json::value::to_raw_value(&intent).map(RawJson::from).map_err(|error| ApiError::internal(&error))
 }
 
 /// Any text names an operation in this shape; what is no op_id becomes one by its hash, so that two users may count alike.

@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use syncline_core::server::Schema;
 use syncline_protocol::{ChangeKind, ErrorCode, ErrorDetail, Intent, OpId, OutcomeResult, OutcomeStatus};
@@ -27,9 +26,9 @@ pub(crate) struct Pushed {
 
 impl PreparedIntent {
     /// Parses an intent. One that is malformed keeps its place, so that the results stay in order.
-    pub(crate) fn prepare(raw: &RawValue) -> Self {
+    pub(crate) fn prepare(raw: &str) -> Self {
         let failed = |code, message| Self { op_id: op_id_of(raw), intent: Err(ErrorDetail::new(code, message)) };
-        let intent = match Intent::parse(raw.get()) {
+        let intent = match Intent::parse(raw) {
             Ok(intent) => intent,
             Err(error) => return failed(error.code(), error.to_string()),
         };
@@ -59,12 +58,12 @@ impl PreparedIntent {
 }
 
 /// Reads the op_id of what may be no intent; zeros when there is none to read.
-fn op_id_of(raw: &RawValue) -> OpId {
+fn op_id_of(raw: &str) -> OpId {
     #[derive(Deserialize)]
     struct Named {
         op_id: OpId,
     }
-    serde_json::from_str::<Named>(raw.get()).map_or_else(|_| OpId::from_bytes([0; 16]), |named| named.op_id)
+    serde_json::from_str::<Named>(raw).map_or_else(|_| OpId::from_bytes([0; 16]), |named| named.op_id)
 }
 
 /// Evaluates a push. `Err(StoreError)` means that the database failed and nothing of it may be kept.

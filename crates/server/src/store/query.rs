@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value as SqlValue;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use syncline_core::server::{Operation, value_key};
-use syncline_protocol::Row;
+use syncline_protocol::{RawJson, Row};
 
 use crate::store::database::field_expression;
 use crate::store::filter::Filter;
@@ -33,7 +32,7 @@ pub(crate) fn row(read: &LogRead<'_>, entity: &str, id: &str) -> Result<Option<S
 }
 
 /// Rows that match a filter.
-pub(crate) fn query(read: &LogRead<'_>, entity: &str, filter: &Value) -> Result<Vec<Box<RawValue>>, ReadError> {
+pub(crate) fn query(read: &LogRead<'_>, entity: &str, filter: &Value) -> Result<Vec<RawJson>, ReadError> {
     let declared = read.schema.entity(entity);
     let has_field = |name: &str| name == "id" || declared.is_none_or(|declared| declared.fields.contains_key(name));
     let filter = Filter::parse(filter, has_field)?;
@@ -51,7 +50,7 @@ fn eyes_for<'a>(read: &'a LogRead<'_>, entity: &str) -> Result<Eyes<'a>, ReadErr
     Ok(Eyes::now(read.connection, read.schema, read.tenant, user)?)
 }
 
-fn matching(read: &LogRead<'_>, entity: &str, filter: &Filter) -> Result<Vec<Box<RawValue>>, ReadError> {
+fn matching(read: &LogRead<'_>, entity: &str, filter: &Filter) -> Result<Vec<RawJson>, ReadError> {
     let eyes = eyes_for(read, entity)?;
     let mut wanted: BTreeSet<&str> = read.schema.visibility_fields(entity);
     wanted.extend(filter.fields().filter(|name| *name != "id"));

@@ -8,7 +8,7 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use syncline_protocol::Row;
+use syncline_protocol::{RawJson, Row};
 
 use crate::store::StoreError;
 
@@ -27,8 +27,8 @@ pub(crate) fn parse_stored(text: &str) -> Result<Row, StoreError> {
 }
 
 /// Takes a stored row as it is.
-pub(crate) fn raw(text: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(text).map_err(|_| StoreError::Corrupt { what: "row" })
+pub(crate) fn raw(text: String) -> Result<RawJson, StoreError> {
+    RawValue::from_string(text).map(RawJson::from).map_err(|_| StoreError::Corrupt { what: "row" })
 }
 
 /// Puts the id into a stored row's text. Row ids need no escapes.

@@ -1,7 +1,6 @@
 //! Which rows a reader sees, at which point of the log.
 
 use rusqlite::{Connection, params};
-use serde_json::value::RawValue;
 use syncline_core::server::{MembershipCounts, MembershipSpec, Operation, Schema};
 use syncline_protocol::{Change, ChangeKind, Row};
 
@@ -119,7 +118,7 @@ impl TableRow {
 
     /// The change that shows it to somebody who did not see it before.
     pub(crate) fn enter(self, entity: &str) -> Result<Change, StoreError> {
-        let data: Box<RawValue> = raw(self.data)?;
+        let data = raw(self.data)?;
         Ok(Change {
             seq: self.seq,
             entity: entity_name(entity)?,

@@ -132,7 +132,7 @@ async fn check_paths(test: &TestStore, rows: &Rows, user: &str) -> usize {
             Err(ReadError::Denied(_)) => Vec::new(),
             Err(other) => panic!("{other}"),
         };
-        let parse = |rows: Vec<Box<serde_json::value::RawValue>>| {
+        let parse = |rows: Vec<syncline_protocol::RawJson>| {
             rows.iter().map(|row| serde_json::from_str(row.get()).unwrap()).collect::<Vec<Value>>()
         };
         let expected: Vec<String> = allowed.keys().filter(|(kind, _)| kind == name).map(|(_, id)| id.clone()).collect();

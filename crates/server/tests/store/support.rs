@@ -1,8 +1,7 @@
 //! A store in a folder of its own, and the shortest way to write to it.
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use syncline_protocol::{OpId, OutcomeResult, OutcomeStatus};
+use syncline_protocol::{OpId, OutcomeResult, OutcomeStatus, RawJson};
 use syncline_server::manifest::Manifest;
 use syncline_server::store::{Reader, Store, StoreOptions, Writer};
 use tempfile::TempDir;
@@ -68,8 +67,8 @@ pub(crate) fn intent(op: u64, changes: &Value) -> Value {
     json!({"op_id": op_id(op), "issued_at": 5, "schema": 0, "changes": changes})
 }
 
-pub(crate) fn raw(intents: Vec<Value>) -> Vec<Box<RawValue>> {
-    intents.into_iter().map(|intent| serde_json::value::to_raw_value(&intent).unwrap()).collect()
+pub(crate) fn raw(intents: Vec<Value>) -> Vec<RawJson> {
+    intents.into_iter().map(|intent| serde_json::value::to_raw_value(&intent).unwrap().into()).collect()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "calls read better with a value written in place")]
