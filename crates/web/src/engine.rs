@@ -295,7 +295,12 @@ impl Engine {
         identity.write(&mut people);
         let people = finish(people);
         let lost = Rc::new(OnLost(Weak::clone(&self.me)));
-        let input = match self.storage.open(name, &people, lock, lost).await {
+        let opened = self.storage.open(name, &people, lock, lost).await;
+        if self.phase.get() != Phase::Running {
+            // Stopped meanwhile: nobody would close the connection, and the lock would keep other tabs out.
+            return self.storage.give_up();
+        }
+        let input = match opened {
             Ok(replica) => Input::Opened(Box::new(replica)),
             Err(failure) => Input::OpenFailed(failure),
         };
