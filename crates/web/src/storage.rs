@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use js_sys::Function;
+use js_sys::{Function, Promise};
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
@@ -25,7 +25,9 @@ pub(crate) struct Storage {
 struct Leased {
     name: String,
     connection: RefCell<Rc<Database>>,
-    has_reopened: Cell<bool>,
+    reopens_left: Cell<u32>,
+    /// Settles when the reopening under way has ended, so that requests in flight together share one.
+    reopening: RefCell<Option<Promise>>,
     lost: Rc<dyn LostHandler>,
     _lock: Option<Lock>,
 }
@@ -51,7 +53,14 @@ impl Storage {
         let database = connect(&name, &lost).await?;
         let replica = transactions::load(database.raw(), identity).await?;
         let connection = RefCell::new(Rc::new(database));
-        *self.leased.borrow_mut() = Some(Rc::new(Leased { name, connection, has_reopened: Cell::new(false), lost, _lock: lock }));
+        *self.leased.borrow_mut() = Some(Rc::new(Leased {
+            name,
+            connection,
+            reopens_left: Cell::new(REOPENS_MAX),
+            reopening: RefCell::default(),
+            lost,
+            _lock: lock,
+        }));
         Ok(replica)
     }
 
@@ -100,23 +109,45 @@ impl Storage {
 
 impl Leased {
     /// A connection that the browser dropped (Safari does so when its storage process dies) fails for ever, so it is
-    /// opened again, once. Enqueue is not repeated, because nobody knows whether the records are in.
+    /// opened again and the request repeated. Every request may be: a commit that is done already is recognised, and a
+    /// write that is stored twice has one op_id, which the server answers once.
     async fn run(&self, kind: &StorageKind) -> Result<StoredValue, StorageFailure> {
-        let connection = Rc::clone(&self.connection.borrow());
-        let result = transactions::run(connection.raw(), kind).await;
-        let may_repeat = matches!(result, Err(StorageFailure::Unavailable(_))) && !matches!(kind, StorageKind::Enqueue { .. });
-        if !may_repeat || self.has_reopened.replace(true) {
+        let used = Rc::clone(&self.connection.borrow());
+        let result = transactions::run(used.raw(), kind).await;
+        if !matches!(result, Err(StorageFailure::Unavailable(_))) || !self.reopen(&used).await {
             return result;
         }
-        drop(connection);
-        let Ok(reopened) = connect(&self.name, &self.lost).await else {
-            return result;
-        };
-        let reopened = Rc::new(reopened);
-        *self.connection.borrow_mut() = Rc::clone(&reopened);
+        drop(used);
+        let reopened = Rc::clone(&self.connection.borrow());
         transactions::run(reopened.raw(), kind).await
     }
+
+    /// Replaces a broken connection, unless somebody else has; says whether there is another one now.
+    async fn reopen(&self, broken: &Rc<Database>) -> bool {
+        let is_replaced = || !Rc::ptr_eq(&self.connection.borrow(), broken);
+        if is_replaced() {
+            return true;
+        }
+        let under_way = self.reopening.borrow().clone();
+        if let Some(under_way) = under_way {
+            let _ = JsFuture::from(under_way).await;
+            return is_replaced();
+        }
+        let Some(left) = self.reopens_left.get().checked_sub(1) else { return false };
+        self.reopens_left.set(left);
+        let (ended, end) = deferred();
+        self.reopening.replace(Some(ended));
+        if let Ok(reopened) = connect(&self.name, &self.lost).await {
+            self.connection.replace(Rc::new(reopened));
+        }
+        self.reopening.take();
+        let _ = end.call0(&JsValue::NULL);
+        is_replaced()
+    }
 }
+
+/// Lost connections that are mended in one session; storage that breaks more often is not to be trusted.
+const REOPENS_MAX: u32 = 3;
 
 async fn connect(name: &str, lost: &Rc<dyn LostHandler>) -> Result<Database, StorageFailure> {
     let lost = Rc::clone(lost);
