@@ -256,6 +256,30 @@ fn halves_between_floats_round_to_even_however_long_they_are() {
 }
 
 #[test]
+fn numbers_longer_than_any_middle_round_by_their_last_digit() {
+    // The middle between the smallest float and zero, exactly: 751 significant digits.
+    let smallest = format!("{:.1074}", 5e-324);
+    let mut middle = String::new();
+    let mut half = 0;
+    for digit in smallest.bytes() {
+        if digit == b'.' {
+            middle.push('.');
+            continue;
+        }
+        let value = half * 10 + u32::from(digit - b'0');
+        middle.push(char::from_digit(value / 2, 10).unwrap());
+        half = value % 2;
+    }
+    middle.push('5');
+    for more in ["", "0", "1", &"0".repeat(100), &("0".repeat(100) + "1"), &("0".repeat(5_000) + "1")] {
+        let text = format!("{middle}{more}");
+        let expected: f64 = text.parse().unwrap();
+        assert_eq!(expected > 0.0, more.ends_with('1'));
+        assert_eq!(read(&text).unwrap().as_f64().unwrap().to_bits(), expected.to_bits(), "{more}");
+    }
+}
+
+#[test]
 fn damaged_messages_are_refused_and_break_nothing() {
     let texts = [
         r#"{"type":"frame","scope":"all","from":1,"to":2,"cursor":{"last_seq":2,"token":"x"},"has_more":false,"changes":[{"seq":2,"entity":"Todo","row_id":"r","kind":"update","data":{"a":[1.5,"\u00e9"]},"columns":["a"],"column_seqs":{"b":1},"base":{"seq":1}}],"transactions":[{"op_id":"00112233445566778899aabbccddeeff","issued_at":1,"committed_at":2,"first_seq":2,"last_seq":2}],"checksum":"1c24a35a20dd4a1b"}"#,
