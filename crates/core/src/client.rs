@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod event;
 mod input;
+mod key_index;
 mod mutate;
 mod mutation_queue;
 mod mutation_record;
@@ -43,7 +44,7 @@ pub use mutate::Accepted;
 pub use output::{Output, RequestId, StorageKind, StorageRequest};
 pub use status::{Connection, Status, StorageState};
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, Timestamp};
 
@@ -51,7 +52,7 @@ use apply::HeldPages;
 use base::Generation;
 use connection::Link;
 use mutation_queue::MutationQueue;
-use names::{EntityIndex, Names};
+use names::{EntityIndex, EntitySet, Names};
 use overlay::Overlay;
 use push::PushFlow;
 use replica_record::ReplicaRecord;
@@ -84,7 +85,7 @@ pub struct Client {
     overlay: Overlay,
     log: ViewLog,
     /// Entities whose view changed since the application was told.
-    changed: BTreeSet<EntityIndex>,
+    changed: EntitySet,
     last_error: Option<ErrorDetail>,
     told_status: Option<Status>,
 }
@@ -113,7 +114,7 @@ impl Client {
             queue: MutationQueue::default(),
             overlay: Overlay::default(),
             log: ViewLog::new(),
-            changed: BTreeSet::new(),
+            changed: EntitySet::default(),
             last_error: None,
             told_status: None,
         }
@@ -174,9 +175,7 @@ impl Client {
             self.pump_push();
         }
         if !self.changed.is_empty() {
-            let mut entities: Vec<String> =
-                std::mem::take(&mut self.changed).into_iter().map(|entity| self.names.name(entity).to_owned()).collect();
-            entities.sort_unstable();
+            let entities = self.changed.take_names(&self.names);
             self.notify(Event::Changed { entities });
         }
         self.tell_status();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::Row;
 use crate::json::{Object, finish, write_float, write_value};
+use crate::order::{positions, sort_positions};
 
 /// Encodes a value canonically.
 pub fn canonical_json(value: &Value) -> String {
@@ -41,11 +42,14 @@ fn write_canonical(out: &mut Vec<u8>, value: &Value) {
 }
 
 pub(crate) fn write_canonical_row(out: &mut Vec<u8>, members: &Row) {
-    let mut entries: Vec<(&String, &Value)> = members.iter().collect();
+    let entries: Vec<(&String, &Value)> = members.iter().collect();
+    let entry = |position: u32| entries.get(position as usize).copied();
+    let units = |position: u32| entry(position).into_iter().flat_map(|(key, _)| key.encode_utf16());
     // The map is in UTF-8 order, which differs from UTF-16 order only beyond the basic plane.
-    entries.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+    let mut order = positions(entries.len());
+    sort_positions(&mut order, &mut |left, right| units(left).cmp(units(right)));
     let mut object = Object::begin(out);
-    for (key, value) in entries {
+    for (key, value) in order.into_iter().filter_map(entry) {
         write_canonical(object.name(key), value);
     }
     object.end();

@@ -13,6 +13,7 @@ pub mod limits;
 mod message;
 mod message_reader;
 mod message_writer;
+mod order;
 mod page;
 mod raw_json;
 mod subprotocol;
@@ -27,6 +28,7 @@ pub use message::{
     ClientMessage, CloseCode, Hello, Identity, MessageError, OutcomeResult, OutcomeStatus, Push, PushAnswer, Resume, ResumeMode,
     ServerMessage, Welcome,
 };
+pub use order::{positions, sort_positions};
 pub use page::{Change, Cursor, Page, SnapshotMark, TransactionInfo};
 pub use raw_json::RawJson;
 pub use subprotocol::{BEARER_PREFIX, SUBPROTOCOL, bearer_subprotocol, token_from_subprotocol};

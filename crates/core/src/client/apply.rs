@@ -1,12 +1,11 @@
 //! Takes pages and frames into the base: whole, in order, or not at all.
 
-use std::collections::BTreeMap;
-
-use syncline_protocol::{Change, ChangeKind, ErrorCode, Page};
+use syncline_protocol::{Change, ChangeKind, ErrorCode, Page, positions, sort_positions};
 
 use super::Client;
 use super::base::{BaseChange, Generation};
 use super::connection::Phase;
+use super::key_index::{KeyIndex, hash};
 use super::mutation_record::MutationState;
 use super::names::Names;
 use super::replica_record::Position;
@@ -160,7 +159,7 @@ impl Client {
             self.confirm_own(page);
         }
         let removed = self.leave_passed();
-        self.refresh_rows(dirty);
+        self.refresh_rows(&dirty);
         self.queue_commit(put, removed, None);
         true
     }
@@ -220,23 +219,37 @@ pub(crate) fn add_page(
 
 /// Picks the last word about each row of the page and encodes it.
 fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, page: &Page) -> Option<Vec<SectionWriter>> {
-    let mut last: BTreeMap<(&str, &str), &Change> = BTreeMap::new();
+    let mut last: Vec<&Change> = Vec::new();
+    let mut by_row = KeyIndex::default();
     for change in &page.changes {
         let moves = matches!(change.kind, ChangeKind::Enter | ChangeKind::Leave);
         if !moves && change.seq <= seen_seq {
             continue;
         }
-        let row = (change.entity.as_str(), change.row_id.as_str());
-        let held_seq = match last.get(&row) {
+        let row = row_of(change);
+        let hash = hash(row.1.as_bytes());
+        let found = by_row.find(hash, &|position| last.get(position as usize).is_some_and(|other| row_of(other) == row));
+        let earlier = found.and_then(|position| last.get_mut(position as usize));
+        let held_seq = match &earlier {
             Some(earlier) => earlier.data.as_ref().map(|_| earlier.seq),
             None => names.find(row.0).and_then(|entity| generation.row(entity, row.1)).map(|(held, _)| held.seq),
         };
-        if held_seq.is_none_or(|held| change.seq >= held) {
-            last.insert(row, change);
+        if held_seq.is_some_and(|held| change.seq < held) {
+            continue;
+        }
+        if let Some(earlier) = earlier {
+            *earlier = change;
+        } else {
+            by_row.insert(hash, u32::try_from(last.len()).unwrap_or(u32::MAX));
+            last.push(change);
         }
     }
+    let mut order = positions(last.len());
+    let change = |position: u32| last.get(position as usize).copied();
+    sort_positions(&mut order, &mut |left, right| change(left).map(row_of).cmp(&change(right).map(row_of)));
     let mut sections: Vec<SectionWriter> = Vec::new();
-    for ((entity, id), change) in last {
+    for change in order.into_iter().filter_map(change) {
+        let (entity, id) = row_of(change);
         if sections.last().is_none_or(|section| section.entity != entity) {
             sections.push(SectionWriter::new(entity));
         }
@@ -250,4 +263,8 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
     }
     sections.retain(|section| !section.is_empty());
     Some(sections)
+}
+
+fn row_of(change: &Change) -> (&str, &str) {
+    (change.entity.as_str(), change.row_id.as_str())
 }

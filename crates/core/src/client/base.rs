@@ -1,7 +1,5 @@
 //! The rows the server confirmed: segments as they lie on disk, and an index over them. Written by the stream alone.
 
-use std::collections::BTreeMap;
-
 use super::names::{EntityIndex, Names};
 use super::row_codec::{RowRef, id_at};
 use super::row_index::{RowIndex, Slot};
@@ -73,7 +71,8 @@ pub(crate) struct Generation {
     /// Rows were taken from this reader's sight, so no record may keep hidden copies until the next compaction is through.
     pub(crate) forgets: bool,
     segments: Segments,
-    by_key: BTreeMap<u64, u32>,
+    /// Key and position of each segment, in order of the keys.
+    by_key: Vec<(u64, u32)>,
     indexes: Vec<RowIndex>,
 }
 
@@ -135,7 +134,14 @@ impl Generation {
 
     /// Exchanges a run of records for what compaction made of them. Rows that changed meanwhile keep their newer place.
     pub(crate) fn replace_run(&mut self, names: &mut Names, run: &[u64], merged: Vec<(u64, Vec<u8>, SegmentHead)>) {
-        let old: Vec<u32> = run.iter().filter_map(|key| self.by_key.remove(key)).collect();
+        let mut old: Vec<u32> = Vec::new();
+        self.by_key.retain(|(key, position)| {
+            let stays = !run.contains(key);
+            if !stays {
+                old.push(*position);
+            }
+            stays
+        });
         for (key, bytes, head) in merged {
             let position = self.place(names, key, bytes, head);
             let Self { segments, indexes, .. } = self;
@@ -181,7 +187,8 @@ impl Generation {
             None => places.push(Some(segment)),
         }
         let position = u32::try_from(free).unwrap_or(u32::MAX);
-        self.by_key.insert(key, position);
+        let at = self.by_key.partition_point(|(other, _)| *other < key);
+        self.by_key.insert(at, (key, position));
         position
     }
 
@@ -228,7 +235,7 @@ impl Generation {
 
     /// The records in order of their keys.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Segment> {
-        self.by_key.values().filter_map(|position| self.segments.get(*position))
+        self.by_key.iter().filter_map(|(_, position)| self.segments.get(*position))
     }
 
     /// Whether this very copy of the row is the one that shows.

@@ -1,8 +1,6 @@
 //! Merging neighbouring records, so that a replica which receives many small frames starts as fast as a fresh one.
 
-use std::collections::BTreeMap;
-
-use syncline_protocol::limits;
+use syncline_protocol::{limits, positions, sort_positions};
 
 use super::Client;
 use super::base::{Generation, Segment};
@@ -96,10 +94,14 @@ fn run_before<'a, 's>(records: &'a [&'s Segment], end: usize) -> &'a [&'s Segmen
 fn merge(base: &Generation, run: &[u64]) -> Option<Vec<u8>> {
     let records: Vec<&Segment> = base.records().filter(|record| run.contains(&record.key)).collect();
     let is_oldest = base.records().next().map(|record| record.key) == run.first().copied();
-    let mut sections: BTreeMap<&str, Gathered<'_>> = BTreeMap::new();
+    let mut sections: Vec<Gathered<'_>> = Vec::new();
     for record in &records {
         for (entity, section) in &record.sections {
-            let gathered = sections.entry(&section.entity).or_default();
+            let at = sections.iter().position(|gathered| gathered.entity == section.entity).unwrap_or(sections.len());
+            if at == sections.len() {
+                sections.push(Gathered { entity: &section.entity, rows: Vec::new(), tombstones: Vec::new() });
+            }
+            let Some(gathered) = sections.get_mut(at) else { continue };
             let end = walk_rows(&record.bytes, section, |at| {
                 let Some(row) = RowRef::read(&record.bytes, at, &section.columns) else { return };
                 if base.shows_copy(*entity, row.id, record.key, at) {
@@ -108,21 +110,18 @@ fn merge(base: &Generation, run: &[u64]) -> Option<Vec<u8>> {
             });
             for (id, seq) in tombstones(&record.bytes, section, end) {
                 if !is_oldest && !base.contains(*entity, id.as_bytes()) {
-                    gathered.tombstones.insert(id, seq);
+                    gathered.tombstones.push((id, seq));
                 }
             }
         }
     }
     let mut writers = Vec::new();
-    for (entity, mut gathered) in sections {
-        let mut writer = SectionWriter::new(entity);
-        gathered.rows.sort_by(|left, right| left.id.cmp(right.id));
-        for row in &gathered.rows {
-            writer.add_row(row);
-        }
-        for (id, seq) in gathered.tombstones {
-            writer.add_tombstone(id, seq);
-        }
+    let mut order = positions(sections.len());
+    let section = |position: u32| sections.get(position as usize);
+    let entity = |position: u32| section(position).map(|gathered| gathered.entity);
+    sort_positions(&mut order, &mut |left, right| entity(left).cmp(&entity(right)));
+    for gathered in order.into_iter().filter_map(section) {
+        let writer = gathered.write();
         if !writer.is_empty() {
             writers.push(writer);
         }
@@ -132,8 +131,35 @@ fn merge(base: &Generation, run: &[u64]) -> Option<Vec<u8>> {
 }
 
 /// What a run says about one entity.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gathered<'a> {
+    entity: &'a str,
     rows: Vec<RowRef<'a>>,
-    tombstones: BTreeMap<&'a str, u64>,
+    /// In the order of the records.
+    tombstones: Vec<(&'a str, u64)>,
+}
+
+impl Gathered<'_> {
+    fn write(&self) -> SectionWriter {
+        let mut writer = SectionWriter::new(self.entity);
+        let row = |position: u32| self.rows.get(position as usize);
+        let row_id = |position: u32| row(position).map(|row| row.id);
+        let mut order = positions(self.rows.len());
+        sort_positions(&mut order, &mut |left, right| row_id(left).cmp(&row_id(right)));
+        for row in order.into_iter().filter_map(row) {
+            writer.add_row(row);
+        }
+        let tombstone = |position: u32| self.tombstones.get(position as usize).copied();
+        let gone_id = |position: u32| tombstone(position).map(|(id, _)| id);
+        let mut order = positions(self.tombstones.len());
+        sort_positions(&mut order, &mut |left, right| gone_id(left).cmp(&gone_id(right)));
+        for (at, position) in order.iter().enumerate() {
+            // Of several about one row the newest counts; they lie side by side, in the order of the records.
+            let is_last = order.get(at + 1).is_none_or(|next| gone_id(*next) != gone_id(*position));
+            if let (Some((id, seq)), true) = (tombstone(*position), is_last) {
+                writer.add_tombstone(id, seq);
+            }
+        }
+        writer
+    }
 }

@@ -1,13 +1,12 @@
 //! Taking writes of the application: checked against the view, frozen, queued, visible at once.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use syncline_protocol::{
     Base, ChangeKind, EntityName, IdError, Intent, IntentChange, IntentError, OpId, Row, RowId, Timestamp, limits,
 };
 
 use super::connection::Phase;
+use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, Mutation, MutationState};
 use super::{Client, ClientError, Event, NewChange};
@@ -21,8 +20,30 @@ pub struct Accepted {
     pub row_ids: Vec<RowId>,
 }
 
-/// What the changes before the present one made of a row: whether it is there.
-type Staged = BTreeMap<(String, String), bool>;
+/// The changes before the present one, and the latest of them about each row.
+#[derive(Debug, Default)]
+struct Staged {
+    changes: Vec<IntentChange>,
+    latest: KeyIndex,
+}
+
+impl Staged {
+    fn find(&self, entity: &EntityName, row_id: &RowId) -> Option<(u32, &IntentChange)> {
+        let change = |position: u32| self.changes.get(position as usize);
+        let is_it = |position: u32| change(position).is_some_and(|other| other.row_id == *row_id && other.entity == *entity);
+        let position = self.latest.find(hash(row_id.as_str().as_bytes()), &is_it)?;
+        Some((position, change(position)?))
+    }
+
+    fn push(&mut self, change: IntentChange) {
+        let hash = hash(change.row_id.as_str().as_bytes());
+        if let Some((earlier, _)) = self.find(&change.entity, &change.row_id) {
+            self.latest.remove(hash, earlier);
+        }
+        self.latest.insert(hash, u32::try_from(self.changes.len()).unwrap_or(u32::MAX));
+        self.changes.push(change);
+    }
+}
 
 impl Client {
     /// Builds, checks and queues one transaction. It is in the view when this returns. Drain the outputs afterwards.
@@ -40,15 +61,13 @@ impl Client {
             return Err(ClientError::Size);
         }
         self.set_now(now);
-        let mut staged = Staged::new();
+        let mut staged = Staged::default();
         let mut after = Vec::new();
-        let mut built = Vec::with_capacity(changes.len());
         for change in changes {
-            let change = self.build_change(change, &mut staged, &mut after)?;
-            built.push(change);
+            let change = self.build_change(change, &staged, &mut after)?;
+            staged.push(change);
         }
-        after.sort_unstable();
-        after.dedup();
+        let built = staged.changes;
         let after = after.into_iter().filter_map(|place| Some(self.queue.get(place)?.intent.op_id.clone())).collect();
         let op_id = self.rng.op_id();
         let row_ids = built.iter().map(|change| change.row_id.clone()).collect();
@@ -64,7 +83,7 @@ impl Client {
     fn build_change(
         &mut self,
         change: NewChange,
-        staged: &mut Staged,
+        staged: &Staged,
         after: &mut Vec<QueuePlace>,
     ) -> Result<IntentChange, ClientError> {
         let entity = EntityName::parse(change.entity)?;
@@ -75,21 +94,23 @@ impl Client {
         };
         let data = check_data(&entity, &row_id, &change.kind, change.data)?;
         let index = self.names.find(entity.as_str());
-        let key = (entity.to_string(), row_id.to_string());
-        let before = staged.get(&key).copied();
+        let before = staged.find(&entity, &row_id).map(|(_, earlier)| earlier.kind != ChangeKind::Delete);
         let exists = before.unwrap_or_else(|| index.is_some_and(|index| self.view_has(index, row_id.as_str())));
         let inserts = change.kind == ChangeKind::Insert;
-        match (inserts, exists) {
-            (true, true) => return Err(ClientError::RowExists { entity: key.0, row_id: key.1 }),
-            (false, false) => return Err(ClientError::RowNotFound { entity: key.0, row_id: key.1 }),
-            (true, false) | (false, true) => {}
+        if inserts == exists {
+            let (entity, row_id) = (entity.to_string(), row_id.to_string());
+            return Err(if exists {
+                ClientError::RowExists { entity, row_id }
+            } else {
+                ClientError::RowNotFound { entity, row_id }
+            });
         }
         let mut base = None;
         if let Some(index) = index {
             let preceding = self.overlay.row(index, row_id.as_str()).and_then(|touched| touched.steps.last());
             if let Some(mutation) = preceding.and_then(|(place, _)| self.queue.get(*place)) {
-                if mutation.state.is_open() {
-                    after.extend(preceding.map(|(place, _)| *place));
+                if let (true, Some((place, _))) = (mutation.state.is_open(), preceding) {
+                    note(after, *place);
                 }
                 base = Some(Base::OpId(mutation.intent.op_id.clone()));
             } else if let Some((row, _)) = self.base.row(index, row_id.as_str()) {
@@ -99,7 +120,6 @@ impl Client {
         for value in data.iter().flat_map(Row::values) {
             self.find_references(value, after);
         }
-        staged.insert(key, change.kind != ChangeKind::Delete);
         let base = if inserts || before.is_some() { None } else { base };
         Ok(IntentChange { entity, row_id, kind: change.kind, data, base })
     }
@@ -107,7 +127,7 @@ impl Client {
     /// Names the open writes that insert a row whose id stands in the value.
     fn find_references(&self, value: &Value, after: &mut Vec<QueuePlace>) {
         match value {
-            Value::String(text) => after.extend(self.queue.insert_of(text)),
+            Value::String(text) => self.queue.insert_of(text).into_iter().for_each(|place| note(after, place)),
             Value::Array(items) => items.iter().for_each(|item| self.find_references(item, after)),
             Value::Object(members) => members.values().for_each(|member| self.find_references(member, after)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -156,7 +176,7 @@ impl Client {
     pub(super) fn discard(&mut self, place: QueuePlace) {
         let rows = self.rows_of(place);
         let Some(mutation) = self.queue.remove(place) else { return };
-        self.refresh_rows(rows);
+        self.refresh_rows(&rows);
         match mutation.durability {
             Durability::Stored(key) => self.update_queue(Vec::new(), vec![key]),
             Durability::Storing => self.storage.note_discarded(place),
@@ -164,6 +184,13 @@ impl Client {
             Durability::Unstored | Durability::MemoryOnly => {}
         }
         self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
+    }
+}
+
+/// Adds a place to a list in order.
+fn note(places: &mut Vec<QueuePlace>, place: QueuePlace) {
+    if let Err(at) = places.binary_search(&place) {
+        places.insert(at, place);
     }
 }
 

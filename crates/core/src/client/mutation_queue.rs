@@ -1,25 +1,30 @@
 //! The application's writes in the order they were made. Clocks and ids never order anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 
 use syncline_protocol::{ChangeKind, OpId, limits};
 
+use super::key_index::{KeyIndex, hash};
 use super::mutation_record::{Durability, Mutation, MutationState};
 
 /// Place in the queue within this client; keys on disk follow the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct QueuePlace(pub(crate) u64);
+pub(crate) struct QueuePlace(u32);
+
+/// One write at its place.
+type Entry = (QueuePlace, Box<Mutation>);
 
 /// Every write that was not answered, or failed, or waits for the stream.
 #[derive(Debug, Default)]
 pub(crate) struct MutationQueue {
-    entries: BTreeMap<QueuePlace, Mutation>,
-    by_op_id: BTreeMap<OpId, QueuePlace>,
+    /// In order of the places. Writes come at one end and mostly leave at the other.
+    entries: VecDeque<Entry>,
+    by_op_id: KeyIndex,
     /// The open write that inserts a row with this id; for dependencies by reference.
-    inserts: BTreeMap<String, QueuePlace>,
-    /// Applied writes by the seq the stream must pass.
-    applied: BTreeSet<(u64, QueuePlace)>,
-    next_place: u64,
+    inserts: KeyIndex,
+    /// Applied writes by the seq the stream must pass, in order.
+    applied: VecDeque<(u64, QueuePlace)>,
+    next_place: u32,
     failed: usize,
 }
 
@@ -39,58 +44,61 @@ impl MutationQueue {
 
     /// Adds a write at the end; gives its place, or `None` when the same op_id is queued already.
     pub(crate) fn push(&mut self, mutation: Mutation) -> Option<QueuePlace> {
-        if self.by_op_id.contains_key(&mutation.intent.op_id) {
+        if self.find(&mutation.intent.op_id).is_some() {
             return None;
         }
         let place = QueuePlace(self.next_place);
         self.next_place += 1;
-        self.by_op_id.insert(mutation.intent.op_id.clone(), place);
+        self.by_op_id.insert(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
         if mutation.state.is_open() {
-            for change in mutation.intent.changes.iter().filter(|change| change.kind == ChangeKind::Insert) {
-                self.inserts.insert(change.row_id.as_str().to_owned(), place);
+            for row_id in inserted_rows(&mutation) {
+                if let Some(earlier) = self.insert_of(row_id) {
+                    self.inserts.remove(hash(row_id.as_bytes()), earlier.0);
+                }
+                self.inserts.insert(hash(row_id.as_bytes()), place.0);
             }
         }
         self.failed += usize::from(matches!(mutation.state, MutationState::Failed(_)));
-        self.entries.insert(place, mutation);
+        self.entries.push_back((place, Box::new(mutation)));
         Some(place)
     }
 
     pub(crate) fn remove(&mut self, place: QueuePlace) -> Option<Mutation> {
-        let mutation = self.entries.remove(&place)?;
-        self.by_op_id.remove(&mutation.intent.op_id);
-        self.forget_state(place, &mutation);
-        Some(mutation)
+        let (_, mutation) = self.entries.remove(self.position(place)?)?;
+        self.by_op_id.remove(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
+        forget_inserts(&mut self.inserts, place, &mutation);
+        self.forget_state(place, &mutation.state);
+        Some(*mutation)
     }
 
     pub(crate) fn set_state(&mut self, place: QueuePlace, state: MutationState) {
-        let Some(mut mutation) = self.entries.remove(&place) else { return };
-        if state.is_open() {
-            mutation.state = state;
-        } else {
-            self.forget_state(place, &mutation);
-            match &state {
-                MutationState::Failed(_) => self.failed += 1,
-                MutationState::Applied(seq) => {
-                    self.applied.insert((*seq, place));
-                }
-                MutationState::Pending | MutationState::Sent => {}
+        let Some(at) = self.position(place) else { return };
+        let Some((_, mutation)) = self.entries.get_mut(at) else { return };
+        let before = std::mem::replace(&mut mutation.state, state);
+        let seq = match mutation.state {
+            MutationState::Pending | MutationState::Sent => return,
+            MutationState::Failed(_) => None,
+            MutationState::Applied(seq) => Some(seq),
+        };
+        forget_inserts(&mut self.inserts, place, mutation);
+        self.forget_state(place, &before);
+        match seq {
+            Some(seq) => {
+                let at = self.applied.partition_point(|other| *other < (seq, place));
+                self.applied.insert(at, (seq, place));
             }
-            mutation.state = state;
+            None => self.failed += 1,
         }
-        self.entries.insert(place, mutation);
     }
 
-    /// Takes everything that counts the entry's present state out of the indexes.
-    fn forget_state(&mut self, place: QueuePlace, mutation: &Mutation) {
-        for change in &mutation.intent.changes {
-            if self.inserts.get(change.row_id.as_str()) == Some(&place) {
-                self.inserts.remove(change.row_id.as_str());
-            }
-        }
-        match &mutation.state {
+    /// Takes an entry out of the counts of its former state.
+    fn forget_state(&mut self, place: QueuePlace, state: &MutationState) {
+        match state {
             MutationState::Failed(_) => self.failed -= 1,
             MutationState::Applied(seq) => {
-                self.applied.remove(&(*seq, place));
+                if let Ok(at) = self.applied.binary_search(&(*seq, place)) {
+                    self.applied.remove(at);
+                }
             }
             MutationState::Pending | MutationState::Sent => {}
         }
@@ -101,26 +109,35 @@ impl MutationQueue {
         self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place).collect()
     }
 
+    fn position(&self, place: QueuePlace) -> Option<usize> {
+        self.entries.binary_search_by(|(other, _)| other.cmp(&place)).ok()
+    }
+
     pub(crate) fn get(&self, place: QueuePlace) -> Option<&Mutation> {
-        self.entries.get(&place)
+        self.entries.get(self.position(place)?).map(|(_, mutation)| &**mutation)
     }
 
     /// For what no index counts: durability, first send, parking.
     pub(crate) fn get_mut(&mut self, place: QueuePlace) -> Option<&mut Mutation> {
-        self.entries.get_mut(&place)
+        let at = self.position(place)?;
+        self.entries.get_mut(at).map(|(_, mutation)| &mut **mutation)
     }
 
     pub(crate) fn find(&self, op_id: &OpId) -> Option<QueuePlace> {
-        self.by_op_id.get(op_id).copied()
+        let is_it = |place: u32| self.get(QueuePlace(place)).is_some_and(|mutation| mutation.intent.op_id == *op_id);
+        self.by_op_id.find(hash(op_id.as_str().as_bytes()), &is_it).map(QueuePlace)
     }
 
     /// The open write that inserts a row with this id.
     pub(crate) fn insert_of(&self, row_id: &str) -> Option<QueuePlace> {
-        self.inserts.get(row_id).copied()
+        let is_it = |place: u32| {
+            self.get(QueuePlace(place)).is_some_and(|mutation| inserted_rows(mutation).any(|inserted| inserted == row_id))
+        };
+        self.inserts.find(hash(row_id.as_bytes()), &is_it).map(QueuePlace)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (QueuePlace, &Mutation)> {
-        self.entries.iter().map(|(place, mutation)| (*place, mutation))
+        self.entries.iter().map(|(place, mutation)| (*place, &**mutation))
     }
 
     pub(crate) fn places_with(&self, durability: Durability) -> Vec<QueuePlace> {
@@ -132,6 +149,17 @@ impl MutationQueue {
         let next_place = self.next_place;
         let all = std::mem::take(self);
         self.next_place = next_place;
-        all.entries.into_values().collect()
+        all.entries.into_iter().map(|(_, mutation)| *mutation).collect()
+    }
+}
+
+fn inserted_rows(mutation: &Mutation) -> impl Iterator<Item = &str> {
+    let inserts = mutation.intent.changes.iter().filter(|change| change.kind == ChangeKind::Insert);
+    inserts.map(|change| change.row_id.as_str())
+}
+
+fn forget_inserts(inserts: &mut KeyIndex, place: QueuePlace, mutation: &Mutation) {
+    for row_id in inserted_rows(mutation) {
+        inserts.remove(hash(row_id.as_bytes()), place.0);
     }
 }

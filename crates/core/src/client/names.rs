@@ -1,6 +1,8 @@
 //! Numbers for the names of entities, so that a row does not carry its entity's name.
 
-use std::collections::BTreeMap;
+use syncline_protocol::sort_positions;
+
+use super::key_index::{KeyIndex, hash};
 
 /// Stands for an entity's name within one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +18,7 @@ impl EntityIndex {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     names: Vec<String>,
-    by_name: BTreeMap<String, EntityIndex>,
+    by_name: KeyIndex,
 }
 
 impl Names {
@@ -26,12 +28,13 @@ impl Names {
         }
         let index = EntityIndex(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
         self.names.push(name.to_owned());
-        self.by_name.insert(name.to_owned(), index);
+        self.by_name.insert(hash(name.as_bytes()), index.0);
         index
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<EntityIndex> {
-        self.by_name.get(name).copied()
+        let is_it = |position: u32| self.names.get(position as usize).is_some_and(|known| known == name);
+        self.by_name.find(hash(name.as_bytes()), &is_it).map(EntityIndex)
     }
 
     pub(crate) fn name(&self, index: EntityIndex) -> &str {
@@ -42,5 +45,32 @@ impl Names {
 impl Names {
     pub(crate) fn at(&self, position: usize) -> Option<EntityIndex> {
         (position < self.names.len()).then(|| EntityIndex(u32::try_from(position).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Some of the entities.
+#[derive(Debug, Default)]
+pub(crate) struct EntitySet {
+    members: Vec<EntityIndex>,
+}
+
+impl EntitySet {
+    pub(crate) fn insert(&mut self, entity: EntityIndex) {
+        if !self.members.contains(&entity) {
+            self.members.push(entity);
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes them out, as names in order.
+    pub(crate) fn take_names(&mut self, names: &Names) -> Vec<String> {
+        let members = std::mem::take(&mut self.members);
+        let mut positions: Vec<u32> = members.into_iter().map(|entity| entity.0).collect();
+        let name = |position: u32| names.name(EntityIndex(position));
+        sort_positions(&mut positions, &mut |left, right| name(left).cmp(name(right)));
+        positions.into_iter().map(|position| name(position).to_owned()).collect()
     }
 }

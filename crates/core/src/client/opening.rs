@@ -1,14 +1,11 @@
 //! Taking over what lies on disk.
 
-use std::collections::BTreeSet;
-
 use syncline_protocol::ErrorCode;
 
 use super::base::Generation;
 use super::connection::Phase;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationRecordError};
-use super::names::EntityIndex;
 use super::replica_record::{ReplicaRecord, ReplicaRecordError, first_key};
 use super::segment::{SegmentError, read_segment};
 use super::storage_flow::explain;
@@ -21,8 +18,8 @@ struct Findings {
     damaged: Vec<u64>,
     /// Whether the snapshot under way is damaged.
     staging_damaged: bool,
-    /// Generations nothing refers to.
-    stale: BTreeSet<u64>,
+    /// Generations nothing refers to, once for each run of their records.
+    stale: Vec<u64>,
 }
 
 impl Client {
@@ -109,7 +106,9 @@ impl Client {
                 Some(staging) if Some(generation) == staged => staging,
                 _ if generation == shown => &mut self.base,
                 _ => {
-                    findings.stale.insert(generation);
+                    if findings.stale.last() != Some(&generation) {
+                        findings.stale.push(generation);
+                    }
                     continue;
                 }
             };
@@ -159,9 +158,9 @@ impl Client {
                 places.push(place);
             }
         }
-        let touched: Vec<EntityIndex> = self.overlay.touched().into_iter().map(|(entity, _)| entity).collect();
-        self.overlay.clear();
-        self.changed.extend(touched);
+        for entity in self.overlay.clear() {
+            self.changed.insert(entity);
+        }
         for place in places {
             if self.queue.get(place).is_some_and(|mutation| mutation.state.shows()) {
                 self.overlay_append(place);

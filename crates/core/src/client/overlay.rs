@@ -1,15 +1,16 @@
 //! What the application wrote and the stream has not brought back yet, folded over the base row by row.
 
-use std::collections::BTreeMap;
+use syncline_protocol::{ChangeKind, IntentChange, Row, positions, sort_positions};
 
-use syncline_protocol::{ChangeKind, IntentChange, Row};
-
+use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::{MutationQueue, QueuePlace};
 use super::names::EntityIndex;
 
 /// One row that open writes touch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OverlayRow {
+    pub(crate) entity: EntityIndex,
+    pub(crate) id: String,
     /// The changes that touch it, in queue order: which write, which of its changes.
     pub(crate) steps: Vec<(QueuePlace, usize)>,
     /// What the view shows; `None`: no row.
@@ -20,41 +21,61 @@ pub(crate) struct OverlayRow {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    entities: BTreeMap<EntityIndex, BTreeMap<String, OverlayRow>>,
+    /// In no order, without gaps.
+    rows: Vec<OverlayRow>,
+    by_id: KeyIndex,
 }
 
 impl Overlay {
-    pub(crate) fn row(&self, entity: EntityIndex, id: &str) -> Option<&OverlayRow> {
-        self.entities.get(&entity)?.get(id)
+    fn find(&self, entity: EntityIndex, id: &str) -> Option<u32> {
+        let is_it = |position: u32| self.rows.get(position as usize).is_some_and(|row| row.entity == entity && row.id == id);
+        self.by_id.find(hash(id.as_bytes()), &is_it)
     }
 
-    pub(crate) fn row_mut(&mut self, entity: EntityIndex, id: &str) -> &mut OverlayRow {
-        self.entities.entry(entity).or_default().entry(id.to_owned()).or_default()
+    pub(crate) fn row(&self, entity: EntityIndex, id: &str) -> Option<&OverlayRow> {
+        self.rows.get(self.find(entity, id)? as usize)
+    }
+
+    pub(crate) fn row_mut(&mut self, entity: EntityIndex, id: &str) -> Option<&mut OverlayRow> {
+        let position = self.find(entity, id)?;
+        self.rows.get_mut(position as usize)
+    }
+
+    /// Adds a row that is not here yet.
+    pub(crate) fn add(&mut self, row: OverlayRow) {
+        self.by_id.insert(hash(row.id.as_bytes()), u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        self.rows.push(row);
     }
 
     pub(crate) fn remove(&mut self, entity: EntityIndex, id: &str) -> Option<OverlayRow> {
-        let rows = self.entities.get_mut(&entity)?;
-        let row = rows.remove(id);
-        if rows.is_empty() {
-            self.entities.remove(&entity);
+        let position = self.find(entity, id)?;
+        self.by_id.remove(hash(id.as_bytes()), position);
+        let row = self.rows.swap_remove(position as usize);
+        if let Some(moved) = self.rows.get(position as usize) {
+            let hash = hash(moved.id.as_bytes());
+            self.by_id.remove(hash, u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+            self.by_id.insert(hash, position);
         }
-        row
+        Some(row)
     }
 
-    pub(crate) fn rows(&self, entity: EntityIndex) -> impl Iterator<Item = (&str, &OverlayRow)> {
-        self.entities.get(&entity).into_iter().flatten().map(|(id, row)| (id.as_str(), row))
+    /// The rows of an entity, in order of their ids.
+    pub(crate) fn rows(&self, entity: EntityIndex) -> impl Iterator<Item = &OverlayRow> {
+        let mut order = positions(self.rows.len());
+        let row = move |position: u32| self.rows.get(position as usize).filter(|row| row.entity == entity);
+        order.retain(|position| row(*position).is_some());
+        let id = |position: u32| row(position).map(|row| row.id.as_str());
+        sort_positions(&mut order, &mut |left, right| id(left).cmp(&id(right)));
+        order.into_iter().filter_map(row)
     }
 
     pub(crate) fn touched(&self) -> Vec<(EntityIndex, String)> {
-        let ids = |(entity, rows): (&EntityIndex, &BTreeMap<String, OverlayRow>)| {
-            let entity = *entity;
-            rows.keys().map(move |id| (entity, id.clone())).collect::<Vec<_>>()
-        };
-        self.entities.iter().flat_map(ids).collect()
+        self.rows.iter().map(|row| (row.entity, row.id.clone())).collect()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.entities.clear();
+    /// Takes all rows out; gives their entities.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = EntityIndex> {
+        std::mem::take(self).rows.into_iter().map(|row| row.entity)
     }
 }
 

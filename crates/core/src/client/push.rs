@@ -325,7 +325,7 @@ impl Client {
         let put: Vec<_> = mutation.key().map(|key| (key, mutation.encode(&state, mutation.first_sent_at))).into_iter().collect();
         let rows = self.rows_of(place);
         self.queue.set_state(place, state);
-        self.refresh_rows(rows);
+        self.refresh_rows(&rows);
         self.update_queue(put, Vec::new());
         self.notify(Event::MutationFailed { op_id, error });
     }
@@ -339,7 +339,7 @@ impl Client {
             let Some(mutation) = self.queue.remove(place) else { continue };
             removed.extend(mutation.key().map(|key| (key, mutation.intent.op_id)));
         }
-        self.refresh_rows(rows);
+        self.refresh_rows(&rows);
         removed
     }
 

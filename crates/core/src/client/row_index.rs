@@ -1,10 +1,9 @@
 //! Finds the rows of one entity by id, without keeping the ids: they are compared where they lie in the segments.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use xxhash_rust::xxh64::xxh64;
+use syncline_protocol::{positions, sort_positions};
 
 use super::base::Segments;
+use super::key_index::{KeyIndex, hash};
 
 /// Where a row lies, and what changes when it changes.
 #[derive(Debug, Clone, Copy)]
@@ -19,24 +18,10 @@ pub(crate) struct Slot {
 /// Above this many new or removed rows at once the order is made anew instead of being kept.
 const ORDER_STEPS_MAX: usize = 64;
 
-/// What the table holds for a row. Half of the hash stays with it, so that growing reads no ids.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    slot: u32,
-    hash: u32,
-}
-
-impl Held {
-    /// The table's own hash: it takes its buckets from the low bits and its tags from the high ones.
-    const fn table_hash(hash: u32) -> u64 {
-        (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
 /// The rows of one entity.
 #[derive(Debug, Default)]
 pub(crate) struct RowIndex {
-    table: HashTable<Held>,
+    by_id: KeyIndex,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Slots in order of their ids; `None` until somebody asks, or after many changes at once.
@@ -44,19 +29,14 @@ pub(crate) struct RowIndex {
     order_steps: usize,
 }
 
-/// The upper half of a fixed hash.
-fn hash(id: &[u8]) -> u32 {
-    u32::try_from(xxh64(id, 0) >> 32).unwrap_or(0)
-}
-
 impl RowIndex {
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.by_id.len()
     }
 
     pub(crate) fn reserve(&mut self, count: usize) {
         self.slots.reserve(count);
-        self.table.reserve(count, |entry| Held::table_hash(entry.hash));
+        self.by_id.reserve(count);
     }
 
     /// Announces how many rows are about to be added or removed.
@@ -68,9 +48,7 @@ impl RowIndex {
     }
 
     pub(crate) fn find(&self, segments: &Segments, id: &[u8]) -> Option<u32> {
-        let hash = hash(id);
-        let equal = |entry: &Held| entry.hash == hash && id_of(segments, &self.slots, entry.slot) == id;
-        self.table.find(Held::table_hash(hash), equal).map(|entry| entry.slot)
+        self.by_id.find(hash(id), &|slot| id_of(segments, &self.slots, slot) == id)
     }
 
     pub(crate) fn slot(&self, slot: u32) -> Option<Slot> {
@@ -83,32 +61,18 @@ impl RowIndex {
 
     /// Adds a row, or points its slot elsewhere; gives what the slot held before.
     pub(crate) fn put(&mut self, segments: &Segments, id: &[u8], new: Slot) -> (u32, Option<Slot>) {
-        let Self { table, slots, free, .. } = self;
-        let hash = hash(id);
-        let equal = |entry: &Held| entry.hash == hash && id_of(segments, slots, entry.slot) == id;
-        let found = match table.entry(Held::table_hash(hash), equal, |entry| Held::table_hash(entry.hash)) {
-            Entry::Occupied(entry) => Ok(entry.get().slot),
-            Entry::Vacant(entry) => {
-                let slot = free.last().copied().unwrap_or_else(|| u32::try_from(slots.len()).unwrap_or(u32::MAX));
-                entry.insert(Held { slot, hash });
-                Err(slot)
-            }
-        };
-        match found {
-            Ok(slot) => {
-                let old = slots.get_mut(slot as usize).map(|place| std::mem::replace(place, new));
-                (slot, old)
-            }
-            Err(slot) => {
-                free.pop();
-                match slots.get_mut(slot as usize) {
-                    Some(place) => *place = new,
-                    None => slots.push(new),
-                }
-                self.order_insert(segments, slot, id);
-                (slot, None)
-            }
+        if let Some(slot) = self.find(segments, id) {
+            let old = self.slots.get_mut(slot as usize).map(|place| std::mem::replace(place, new));
+            return (slot, old);
         }
+        let slot = self.free.pop().unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        match self.slots.get_mut(slot as usize) {
+            Some(place) => *place = new,
+            None => self.slots.push(new),
+        }
+        self.by_id.insert(hash(id), slot);
+        self.order_insert(segments, slot, id);
+        (slot, None)
     }
 
     /// Removes a row; gives what its slot held.
@@ -120,9 +84,7 @@ impl RowIndex {
                 order.remove(at);
             }
         }
-        if let Ok(entry) = self.table.find_entry(Held::table_hash(hash(id)), |other| other.slot == slot) {
-            entry.remove();
-        }
+        self.by_id.remove(hash(id), slot);
         let old = self.slots.get(slot as usize).copied();
         self.free.push(slot);
         old
@@ -130,19 +92,25 @@ impl RowIndex {
 
     /// Every slot in order of the rows' ids.
     pub(crate) fn ordered(&mut self, segments: &Segments) -> &[u32] {
-        let Self { order, slots, table, .. } = self;
+        let Self { order, slots, free, .. } = self;
         order.get_or_insert_with(|| {
-            let mut all: Vec<u32> = table.iter().map(|entry| entry.slot).collect();
             // Slots are filled in the order of the segments, whose rows are sorted: mostly in order already.
-            all.sort_unstable();
-            all.sort_by(|left, right| id_of(segments, slots, *left).cmp(id_of(segments, slots, *right)));
+            let mut used = vec![true; slots.len()];
+            for slot in free.iter() {
+                if let Some(used) = used.get_mut(*slot as usize) {
+                    *used = false;
+                }
+            }
+            let mut all = positions(slots.len());
+            all.retain(|slot| used.get(*slot as usize) == Some(&true));
+            sort_positions(&mut all, &mut |left, right| id_of(segments, slots, left).cmp(id_of(segments, slots, right)));
             all
         })
     }
 
     /// Every slot, in no order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
-        self.table.iter().map(|entry| entry.slot)
+        self.by_id.positions()
     }
 
     fn order_insert(&mut self, segments: &Segments, slot: u32, id: &[u8]) {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use syncline_protocol::json::{JsonError, Reader, Token};
 use syncline_protocol::limits;
 
+use super::key_index::{KeyIndex, hash};
 use super::row_codec::{FieldValue, RowRef, write_value};
 
 /// Rows and tombstones of one entity, to become a section of a segment.
@@ -13,7 +14,7 @@ use super::row_codec::{FieldValue, RowRef, write_value};
 pub(crate) struct SectionWriter {
     pub(crate) entity: String,
     columns: Vec<String>,
-    column_numbers: BTreeMap<String, u16>,
+    column_numbers: KeyIndex,
     rows: Vec<u8>,
     row_count: u32,
     tombstones: Vec<u8>,
@@ -141,12 +142,14 @@ impl SectionWriter {
     }
 
     fn column_number(&mut self, name: &str) -> u16 {
-        if let Some(number) = self.column_numbers.get(name) {
-            return *number;
+        let hash = hash(name.as_bytes());
+        let is_it = |position: u32| self.columns.get(position as usize).is_some_and(|column| column == name);
+        if let Some(position) = self.column_numbers.find(hash, &is_it) {
+            return u16::try_from(position).unwrap_or(u16::MAX);
         }
         let number = u16::try_from(self.columns.len()).unwrap_or(u16::MAX);
         self.columns.push(name.to_owned());
-        self.column_numbers.insert(name.to_owned(), number);
+        self.column_numbers.insert(hash, u32::from(number));
         number
     }
 }

@@ -89,7 +89,7 @@ impl Client {
             }
         }
         let removed = self.leave_passed();
-        self.refresh_rows(self.overlay.touched());
+        self.refresh_rows(&self.overlay.touched());
         let first = first_key(old.number);
         // Queued as it is: the rows of the last page and the exchange are one transaction.
         self.queue_commit(records, removed, Some((first, first + u64::from(u32::MAX))));

@@ -1,6 +1,6 @@
 //! What goes to the database, in which order, and what a failure means.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use syncline_protocol::{ErrorCode, ErrorDetail, OpId, limits};
 
@@ -70,7 +70,8 @@ pub(crate) struct StorageFlow {
     pub(crate) fence: u64,
     /// The replica record on disk.
     written: Option<Vec<u8>>,
-    requests: BTreeMap<RequestId, Purpose>,
+    /// Requests without a reply, in no order.
+    requests: Vec<(RequestId, Purpose)>,
     unstored: Vec<QueuePlace>,
     commits: VecDeque<Commit>,
     enqueueing: bool,
@@ -132,7 +133,7 @@ impl StorageFlow {
     }
 
     pub(crate) fn note_mark(&mut self, request: RequestId) {
-        self.requests.insert(request, Purpose::Mark);
+        self.requests.push((request, Purpose::Mark));
     }
 
     pub(crate) fn add_unstored(&mut self, place: QueuePlace) {
@@ -151,7 +152,7 @@ impl Client {
 
     fn request(&mut self, purpose: Purpose, kind: StorageKind) {
         let id = self.request_id();
-        self.storage.requests.insert(id, purpose);
+        self.storage.requests.push((id, purpose));
         self.request_as(id, kind);
     }
 
@@ -274,23 +275,24 @@ impl Client {
 
     /// A reply came. Unknown ids are late or repeated ones.
     pub(super) fn stored(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
-        match self.storage.requests.remove(&request) {
-            Some(Purpose::Enqueue(places)) => self.enqueued(&places, result),
-            Some(Purpose::Mark) => self.batch_marked(request, result),
-            Some(Purpose::Commit { replica, removed, then_delete }) => {
+        let Some(at) = self.storage.requests.iter().position(|(id, _)| *id == request) else { return };
+        match self.storage.requests.swap_remove(at).1 {
+            Purpose::Enqueue(places) => self.enqueued(&places, result),
+            Purpose::Mark => self.batch_marked(request, result),
+            Purpose::Commit { replica, removed, then_delete } => {
                 self.storage.committing = false;
                 match result {
                     Ok(_) => self.committed(replica, removed, then_delete),
                     Err(failure) => self.degrade(&failure),
                 }
             }
-            Some(Purpose::Compact(compaction)) => match result {
+            Purpose::Compact(compaction) => match result {
                 Ok(_) => self.compacted(*compaction),
                 Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
                 Err(_) => self.storage.compaction = CompactionState::Off,
             },
-            Some(Purpose::Tidy) if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
-            Some(Purpose::Tidy) | None => {}
+            Purpose::Tidy if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
+            Purpose::Tidy => {}
         }
     }
 
@@ -347,7 +349,7 @@ impl Client {
             for place in self.queue.places_with(durability) {
                 let rows = self.rows_of(place);
                 let Some(mutation) = self.queue.remove(place) else { continue };
-                self.refresh_rows(rows);
+                self.refresh_rows(&rows);
                 if mutation.state.is_open() {
                     self.notify(Event::MutationLost { op_id: mutation.intent.op_id, error: ErrorDetail::new(code, message) });
                 }

@@ -1,7 +1,5 @@
 //! Everything the client waits for a time for.
 
-use std::collections::BTreeMap;
-
 use syncline_protocol::Timestamp;
 
 /// What happens when a time comes.
@@ -27,53 +25,72 @@ pub(crate) enum Timer {
     PushRetry,
 }
 
+/// Every timer, in the order of their numbers.
+const TIMERS: [Timer; 9] = [
+    Timer::Retry,
+    Timer::Handshake,
+    Timer::Heartbeat,
+    Timer::Silence,
+    Timer::Outcomes,
+    Timer::Pull,
+    Timer::Stable,
+    Timer::PushWindow,
+    Timer::PushRetry,
+];
+
 /// When each timer fires.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    due: BTreeMap<Timer, Timestamp>,
+    due: [Option<Timestamp>; TIMERS.len()],
 }
 
 impl Timers {
-    pub(crate) fn set(&mut self, timer: Timer, at: Timestamp) {
-        self.due.insert(timer, at);
+    pub(crate) const fn set(&mut self, timer: Timer, at: Timestamp) {
+        *self.place(timer) = Some(at);
     }
 
     /// Sets a timer that is not running.
     pub(crate) fn start(&mut self, timer: Timer, at: Timestamp) {
-        self.due.entry(timer).or_insert(at);
+        self.place(timer).get_or_insert(at);
     }
 
-    pub(crate) fn clear(&mut self, timer: Timer) {
-        self.due.remove(&timer);
+    pub(crate) const fn clear(&mut self, timer: Timer) {
+        *self.place(timer) = None;
     }
 
     pub(crate) fn clear_all(&mut self) {
-        self.due.clear();
+        *self = Self::default();
     }
 
     pub(crate) fn is_running(&self, timer: Timer) -> bool {
-        self.due.contains_key(&timer)
+        self.at(timer).is_some()
     }
 
     pub(crate) fn at(&self, timer: Timer) -> Option<Timestamp> {
-        self.due.get(&timer).copied()
+        self.due.get(timer as usize).copied().flatten()
     }
 
     /// Takes one timer that is due; the earliest first.
     pub(crate) fn take_due(&mut self, now: Timestamp) -> Option<Timer> {
-        let (&timer, _) = self.due.iter().filter(|(_, at)| **at <= now).min_by_key(|(timer, at)| (**at, **timer))?;
-        self.due.remove(&timer);
+        let at = self.next().filter(|at| *at <= now)?;
+        let timer = TIMERS.into_iter().find(|timer| self.at(*timer) == Some(at))?;
+        self.clear(timer);
         Some(timer)
     }
 
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.due.values().copied().min()
+        self.due.iter().flatten().copied().min()
     }
 
     /// Moves everything by a clock that was set back, so that no wait grows by the step.
     pub(crate) fn move_back(&mut self, ms: u64) {
-        for at in self.due.values_mut() {
+        for at in self.due.iter_mut().flatten() {
             at.0 = at.0.saturating_sub(ms);
         }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each timer")]
+    const fn place(&mut self, timer: Timer) -> &mut Option<Timestamp> {
+        &mut self.due[timer as usize]
     }
 }

@@ -1,13 +1,13 @@
 //! What the application sees: the base with the open writes folded over it.
 
 use syncline_protocol::json::{finish, write_text, write_uint, write_value};
-use syncline_protocol::{ChangeKind, Row};
+use syncline_protocol::{ChangeKind, Row, positions, sort_positions};
 
 use super::Client;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationState};
 use super::names::EntityIndex;
-use super::overlay::fold_steps;
+use super::overlay::{OverlayRow, fold, fold_steps};
 
 impl Client {
     pub(super) fn view_has(&self, entity: EntityIndex, id: &str) -> bool {
@@ -20,33 +20,43 @@ impl Client {
     /// Folds the changes of a write that was queued at the end over the view.
     pub(super) fn overlay_append(&mut self, place: QueuePlace) {
         let Some(mutation) = self.queue.get(place) else { return };
-        let rows: Vec<_> = mutation.intent.changes.iter().map(|change| (change.entity.clone(), change.row_id.clone())).collect();
-        let mut dirty = Vec::new();
-        for (index, (entity, row_id)) in rows.into_iter().enumerate() {
-            let entity = self.names.intern(entity.as_str());
-            if self.overlay.row(entity, row_id.as_str()).is_none() {
-                let (row, version) =
-                    self.base.row(entity, row_id.as_str()).map_or((None, 0), |(row, version)| (Some(row.to_row()), version));
-                let touched = self.overlay.row_mut(entity, row_id.as_str());
-                (touched.row, touched.version) = (row, version);
+        for (index, change) in mutation.intent.changes.iter().enumerate() {
+            let entity = self.names.intern(change.entity.as_str());
+            let id = change.row_id.as_str();
+            if self.overlay.row(entity, id).is_none() {
+                let base = self.base.row(entity, id);
+                let (row, version) = base.map_or((None, 0), |(row, version)| (Some(row.to_row()), version));
+                self.overlay.add(OverlayRow { entity, id: id.to_owned(), steps: Vec::new(), row, version });
             }
-            self.overlay.row_mut(entity, row_id.as_str()).steps.push((place, index));
-            dirty.push((entity, String::from(row_id)));
+            let Some(touched) = self.overlay.row_mut(entity, id) else { continue };
+            touched.steps.push((place, index));
+            // All earlier steps are folded in already.
+            let row = fold(touched.row.clone(), change);
+            if row != touched.row {
+                touched.row = row;
+                touched.version = self.log.advance();
+                self.log.record(entity, id);
+                self.changed.insert(entity);
+            }
         }
-        self.refresh_rows(dirty);
     }
 
     /// Recomputes rows of the overlay from base and queue.
-    pub(super) fn refresh_rows(&mut self, mut dirty: Vec<(EntityIndex, String)>) {
-        dirty.sort_unstable();
-        dirty.dedup();
-        for (entity, id) in dirty {
-            self.refresh_row(entity, &id);
+    pub(super) fn refresh_rows(&mut self, dirty: &[(EntityIndex, String)]) {
+        let mut order = positions(dirty.len());
+        let row = |position: u32| dirty.get(position as usize);
+        sort_positions(&mut order, &mut |left, right| row(left).cmp(&row(right)));
+        let mut last = None;
+        for (entity, id) in order.into_iter().filter_map(row) {
+            if last != Some((entity, id)) {
+                self.refresh_row(*entity, id);
+            }
+            last = Some((entity, id));
         }
     }
 
     fn refresh_row(&mut self, entity: EntityIndex, id: &str) {
-        let Some(mut touched) = self.overlay.remove(entity, id) else { return };
+        let Some(touched) = self.overlay.row_mut(entity, id) else { return };
         let base = self.base.row(entity, id).map(|(row, _)| row.to_row());
         let row = fold_steps(base, &mut touched.steps, &self.queue);
         if row != touched.row {
@@ -57,9 +67,9 @@ impl Client {
         if touched.steps.is_empty() {
             // The base shows what the overlay showed: for the application it is the same row.
             self.base.set_version(entity, id, touched.version);
+            self.overlay.remove(entity, id);
         } else {
             touched.row = row;
-            *self.overlay.row_mut(entity, id) = touched;
         }
     }
 
@@ -130,26 +140,26 @@ impl Client {
     fn write_all_rows(&mut self, out: &mut Vec<u8>, entity: EntityIndex) {
         let overlay = &self.overlay;
         let mut touched = overlay.rows(entity).peekable();
-        let write = |out: &mut Vec<u8>, id: &str, row: Option<&Row>| {
-            if let Some(row) = row {
-                write_overlay_row(out, id, row);
+        let write = |out: &mut Vec<u8>, touched: &OverlayRow| {
+            if let Some(row) = &touched.row {
+                write_overlay_row(out, &touched.id, row);
                 out.push(b',');
             }
         };
         out.reserve(self.base.len(entity) * 128);
         self.base.visit_ordered(entity, |row| {
-            while let Some((id, before)) = touched.next_if(|(id, _)| id.as_bytes() < row.id) {
-                write(out, id, before.row.as_ref());
+            while let Some(before) = touched.next_if(|touched| touched.id.as_bytes() < row.id) {
+                write(out, before);
             }
-            if let Some((id, over)) = touched.next_if(|(id, _)| id.as_bytes() == row.id) {
-                write(out, id, over.row.as_ref());
+            if let Some(over) = touched.next_if(|touched| touched.id.as_bytes() == row.id) {
+                write(out, over);
             } else {
                 row.write_json(out);
                 out.push(b',');
             }
         });
-        for (id, after) in touched {
-            write(out, id, after.row.as_ref());
+        for after in touched {
+            write(out, after);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which rows of the view changed when, so that JavaScript fetches only those.
 
-use std::collections::BTreeMap;
+use syncline_protocol::{positions, sort_positions};
 
 use super::names::EntityIndex;
 
@@ -12,7 +12,8 @@ const LOG_ENTRIES_MAX: usize = 20_000;
 pub(crate) struct ViewLog {
     /// Grows with every change; never zero, which means "never read".
     version: u64,
-    entities: BTreeMap<EntityIndex, EntityLog>,
+    /// By the numbers of the entities.
+    entities: Vec<EntityLog>,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ struct EntityLog {
 
 impl ViewLog {
     pub(crate) const fn new() -> Self {
-        Self { version: 1, entities: BTreeMap::new() }
+        Self { version: 1, entities: Vec::new() }
     }
 
     pub(crate) const fn version(&self) -> u64 {
@@ -39,22 +40,33 @@ impl ViewLog {
     }
 
     pub(crate) fn record(&mut self, entity: EntityIndex, id: &str) {
-        let log = self.entities.entry(entity).or_default();
+        let version = self.version;
+        let log = self.log_of(entity);
         if log.entries.len() >= LOG_ENTRIES_MAX {
-            log.entries = Vec::new();
-            log.floor = self.version;
-            return;
+            // A reader that keeps up never has to read everything because of many changes in a row.
+            log.floor = log.entries.get(LOG_ENTRIES_MAX / 2 - 1).map_or(version, |(last, _)| *last);
+            log.entries.drain(..LOG_ENTRIES_MAX / 2);
         }
-        if log.floor < self.version {
-            log.entries.push((self.version, id.into()));
+        if log.floor < version {
+            log.entries.push((version, id.into()));
         }
     }
 
     /// Says that everything about the entity may be different.
     pub(crate) fn record_all(&mut self, entity: EntityIndex) {
-        let log = self.entities.entry(entity).or_default();
+        let version = self.version;
+        let log = self.log_of(entity);
         log.entries = Vec::new();
-        log.floor = self.version;
+        log.floor = version;
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a place is made first")]
+    fn log_of(&mut self, entity: EntityIndex) -> &mut EntityLog {
+        let position = entity.position();
+        if self.entities.len() <= position {
+            self.entities.resize_with(position + 1, EntityLog::default);
+        }
+        &mut self.entities[position]
     }
 
     /// The ids that changed after `since`, sorted; `None`: read everything.
@@ -62,13 +74,16 @@ impl ViewLog {
         if since == 0 || since > self.version {
             return None;
         }
-        let Some(log) = self.entities.get(&entity) else { return Some(Vec::new()) };
+        let Some(log) = self.entities.get(entity.position()) else { return Some(Vec::new()) };
         if since < log.floor {
             return None;
         }
         let from = log.entries.partition_point(|(version, _)| *version <= since);
-        let mut ids: Vec<&str> = log.entries.iter().skip(from).map(|(_, id)| id.as_ref()).collect();
-        ids.sort_unstable();
+        let entries = log.entries.get(from..).unwrap_or_default();
+        let id = |position: u32| entries.get(position as usize).map_or("", |(_, id)| id);
+        let mut order = positions(entries.len());
+        sort_positions(&mut order, &mut |left, right| id(left).cmp(id(right)));
+        let mut ids: Vec<&str> = order.into_iter().map(id).collect();
         ids.dedup();
         Some(ids)
     }
