@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::{ErrorCode, limits};
 
 /// Why a string is no id.
+// Quoted as it stands: `{:?}` would bring tables of Unicode into every page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdError {
     /// Not a row id.
-    #[error("{0:?} is no row id: 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ + = -")]
+    #[error("\"{0}\" is no row id: 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ + = -")]
     Row(String),
     /// Not an entity or field name.
-    #[error("{0:?} is no name: 1 to 128 bytes, no control characters, not starting with $ or __")]
+    #[error("\"{0}\" is no name: 1 to 128 bytes, no control characters, not starting with $ or __")]
     Name(String),
     /// Not an op_id or client id.
-    #[error("{0:?} is not 32 lower-case hexadecimal digits")]
+    #[error("\"{0}\" is not 32 lower-case hexadecimal digits")]
     Hex(String),
 }
 
@@ -139,9 +140,14 @@ pub fn row_id_v7(now: Timestamp, random: [u8; 10]) -> RowId {
     rest.copy_from_slice(&random);
     bytes[6] = (bytes[6] & 0x0f) | 0x70;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let digits = hex(&bytes);
-    let groups = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
-    RowId(groups.join("-"))
+    let mut text = String::with_capacity(36);
+    for (index, digit) in hex(&bytes).chars().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    RowId(text)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -199,7 +199,7 @@ pub enum MessageError {
     #[error("not a message of the documented shape: {0}")]
     Shape(String),
     /// A type this version does not know.
-    #[error("unknown message type {0:?}")]
+    #[error("unknown message type \"{0}\"")]
     UnknownType(String),
 }
 

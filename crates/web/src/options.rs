@@ -91,7 +91,7 @@ fn socket_url(base_url: &str, given: Option<&str>) -> Result<String, JsValue> {
         // `http` becomes `ws`, `https` becomes `wss`.
         return Ok(["ws", base_url.strip_prefix("http").unwrap_or(base_url), SOCKET_PATH].concat());
     };
-    let Some((_, rest)) = given.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss")) else {
+    let Some(rest) = given.strip_prefix("wss://").or_else(|| given.strip_prefix("ws://")) else {
         return Err(raw_error(ErrorCode::InvalidConfig, "wsUrl must begin with ws:// or wss://"));
     };
     let has_path = rest.trim_end_matches('/').contains('/');

@@ -16,7 +16,7 @@ pub enum ClientError {
     #[error(transparent)]
     Value(#[from] ValueError),
     /// A kind that an application cannot ask for.
-    #[error("{0:?} is no kind of write: insert, update or delete")]
+    #[error("\"{0}\" is no kind of write: insert, update or delete")]
     Kind(String),
     /// An insert or update without fields, a delete with some, or an update that changes nothing.
     #[error("{kind} of {entity}/{row_id}: {problem}")]
