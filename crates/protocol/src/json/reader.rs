@@ -350,6 +350,8 @@ impl<'a> Reader<'a> {
         let from = self.at;
         let mut escaped = false;
         loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..b' ')).count();
             match self.byte(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -364,8 +366,7 @@ impl<'a> Reader<'a> {
                         Some(_) | None => return Err(self.wrong("unknown escape")),
                     };
                 }
-                None | Some(..b' ') => return Err(self.wrong("unfinished text, or a control character in it")),
-                Some(_) => self.at += 1,
+                Some(_) | None => return Err(self.wrong("unfinished text, or a control character in it")),
             }
         }
         let text = self.text.get(from..self.at).unwrap_or_default();
