@@ -152,7 +152,7 @@ impl Client {
         };
         let changes = mutation.intent.changes.iter().map(again).collect();
         let accepted = self.mutate(now, changes)?;
-        self.discard(place);
+        self.supersede(place, &accepted.op_id);
         Ok(accepted.op_id)
     }
 
@@ -172,17 +172,25 @@ impl Client {
         Ok(())
     }
 
+    /// Takes a failed write out of the queue; its record stays until the one that tries it again is on disk.
+    fn supersede(&mut self, place: QueuePlace, by: &OpId) {
+        let Some(old) = self.queue.remove(place) else { return };
+        if let Some(again) = self.queue.find(by).and_then(|again| self.queue.get_mut(again)) {
+            again.replaces = old.key().or(old.replaces);
+        }
+        self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
+    }
+
     /// Takes a write out of queue and view, in memory and on disk.
     pub(super) fn discard(&mut self, place: QueuePlace) {
         let rows = self.rows_of(place);
         let Some(mutation) = self.queue.remove(place) else { return };
         self.refresh_rows(&rows);
-        match mutation.durability {
-            Durability::Stored(key) => self.update_queue(Vec::new(), vec![key]),
-            Durability::Storing => self.storage.note_discarded(place),
-            // The next `Enqueue` leaves out what the queue no longer has.
-            Durability::Unstored | Durability::MemoryOnly => {}
+        if mutation.durability == Durability::Storing {
+            self.storage.note_discarded(place);
         }
+        // The next `Enqueue` leaves out what the queue no longer has.
+        self.update_queue(Vec::new(), mutation.key().into_iter().chain(mutation.replaces).collect());
         self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
     }
 }

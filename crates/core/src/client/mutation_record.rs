@@ -63,8 +63,19 @@ pub(crate) struct Mutation {
     pub(crate) state: MutationState,
     pub(crate) durability: Durability,
     pub(crate) first_sent_at: Option<Timestamp>,
-    /// Not sent again before the next connection: the server could not understand it.
-    pub(crate) parked: bool,
+    pub(crate) parked: Parked,
+    /// The record of the failed write that this one tries again. It goes once this one is on disk, so that at no time neither is.
+    pub(crate) replaces: Option<u64>,
+}
+
+/// Whether an open write is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    No,
+    /// The server could not understand it; the next connection may reach a newer one.
+    UntilConnection,
+    /// The server closed because of its size: sent again it would end every connection.
+    UntilRestart,
 }
 
 /// A record where it lies.
@@ -105,7 +116,7 @@ pub(crate) enum MutationRecordError {
 impl Mutation {
     pub(crate) fn new(intent: Intent, durability: Durability) -> Self {
         let text = intent.canonical();
-        Self { intent, text, state: MutationState::Pending, durability, first_sent_at: None, parked: false }
+        Self { intent, text, state: MutationState::Pending, durability, first_sent_at: None, parked: Parked::No, replaces: None }
     }
 
     /// The key on disk, once it is there.
@@ -152,6 +163,7 @@ impl Mutation {
             _ => return Err(MutationRecordError::Corrupt),
         };
         let durability = Durability::Stored(key);
-        Ok(Self { intent, text, state, durability, first_sent_at: stored.first_sent_at.map(Timestamp), parked: false })
+        let first_sent_at = stored.first_sent_at.map(Timestamp);
+        Ok(Self { intent, text, state, durability, first_sent_at, parked: Parked::No, replaces: None })
     }
 }

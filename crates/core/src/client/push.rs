@@ -6,7 +6,7 @@ use syncline_protocol::{
 
 use super::backoff::Backoff;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, MutationState};
+use super::mutation_record::{Durability, MutationState, Parked};
 use super::timer::Timer;
 use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
 
@@ -75,10 +75,15 @@ impl Client {
 
     pub(super) fn push_greeted(&mut self) {
         self.timers.clear(Timer::PushWindow);
-        let parked: Vec<_> = self.queue.iter().filter(|(_, mutation)| mutation.parked).map(|(place, _)| place).collect();
+        let parked: Vec<_> = self
+            .queue
+            .iter()
+            .filter(|(_, mutation)| mutation.parked == Parked::UntilConnection)
+            .map(|(place, _)| place)
+            .collect();
         for place in parked {
             if let Some(mutation) = self.queue.get_mut(place) {
-                mutation.parked = false;
+                mutation.parked = Parked::No;
             }
         }
     }
@@ -110,7 +115,7 @@ impl Client {
         let mut bytes = 0;
         self.queue
             .iter()
-            .filter(|(_, mutation)| mutation.state.is_open() && !mutation.parked)
+            .filter(|(_, mutation)| mutation.state.is_open() && mutation.parked == Parked::No)
             .take_while(|(_, mutation)| matches!(mutation.durability, Durability::Stored(_) | Durability::MemoryOnly))
             .take(count_max)
             .take_while(|(_, mutation)| {
@@ -222,7 +227,7 @@ impl Client {
         if let [(place, _)] = flight.writes.as_slice()
             && let Some(mutation) = self.queue.get_mut(*place)
         {
-            mutation.parked = true;
+            mutation.parked = Parked::UntilRestart;
         }
         self.push.batch_max = 1;
     }
@@ -304,7 +309,7 @@ impl Client {
         }
         // Not understood and not stored: a newer server may know it. The others flow meanwhile.
         if let Some(mutation) = self.queue.get_mut(place) {
-            mutation.parked = true;
+            mutation.parked = Parked::UntilConnection;
         }
         self.problem(code.unwrap_or(ErrorCode::Internal), error.message);
         false
@@ -334,12 +339,16 @@ impl Client {
     pub(super) fn leave_passed(&mut self) -> Vec<(u64, OpId)> {
         let mut removed = Vec::new();
         let mut rows = Vec::new();
+        // What never reached the disk itself still stands for a failed record there.
+        let mut replaced = Vec::new();
         for place in self.queue.passed_by(self.record.shown.seq) {
             rows.extend(self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { continue };
             removed.extend(mutation.key().map(|key| (key, mutation.intent.op_id)));
+            replaced.extend(mutation.replaces);
         }
         self.refresh_rows(&rows);
+        self.update_queue(Vec::new(), replaced);
         removed
     }
 

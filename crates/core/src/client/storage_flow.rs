@@ -302,7 +302,8 @@ impl Client {
             Ok(StoredValue::Keys(keys)) if keys.len() == places.len() => {
                 let mut remove = Vec::new();
                 for (place, key) in places.iter().zip(keys) {
-                    if self.queue.get(*place).is_some() {
+                    if let Some(mutation) = self.queue.get_mut(*place) {
+                        remove.extend(mutation.replaces.take());
                         self.durable(*place, Durability::Stored(key));
                     } else if let Some(at) = self.storage.discarded.iter().position(|discarded| discarded == place) {
                         self.storage.discarded.swap_remove(at);

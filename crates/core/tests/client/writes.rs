@@ -164,6 +164,39 @@ tests! {
         assert_eq!(reopened.mutations()[0]["status"], "pending");
     }
 
+    fn a_retry_keeps_the_failed_record_until_the_new_one_is_on_disk() {
+        let mut node = offline();
+        let mut server = Server::new();
+        let bad = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"bad": true}))]).unwrap();
+        settle(&mut node, &mut server);
+        node.disconnect(NOW);
+        let disk = node.disk.clone();
+        let again = node.client.retry(NOW, &bad).unwrap();
+        node.drain();
+        // In memory the new one stands for the old one at once; on disk there is never neither.
+        assert_eq!(node.mutations().len(), 1);
+        while node.store_one(NOW) {
+            assert!(!node.disk.now.queue.is_empty(), "a stop here would lose the write");
+        }
+        let [kept] = intents(&node).try_into().unwrap();
+        assert_eq!(kept["op_id"], again.as_str());
+        // The quota is used up: the failed one is still there after a reload.
+        let mut full = Node::new(&mut Random::new(3), disk, NOW);
+        full.store_one(NOW);
+        full.disk.failing = 1;
+        let again = full.client.retry(NOW, &bad).unwrap();
+        full.drain();
+        while full.store_one(NOW) {}
+        let [kept] = intents(&full).try_into().unwrap();
+        assert_eq!(kept["op_id"], bad.as_str());
+        assert_eq!(full.mutations().len(), 1);
+        // Discarding what never reached the disk discards what it stood for.
+        full.client.remove(NOW, &again).unwrap();
+        full.drain();
+        while full.store_one(NOW) {}
+        assert!(full.disk.now.queue.is_empty());
+    }
+
     fn a_write_is_discarded_only_before_it_leaves() {
         let mut node = offline();
         let mut server = Server::new();
