@@ -1,23 +1,23 @@
 //! The engine's one long-lived connection to IndexedDB.
 //!
-//! Opened with `idb`, which has the upgrade, blocked, versionchange and close events that an engine must handle. It has no
-//! durability option, so transactions are begun on the raw connection (see `transaction.rs`).
+//! Opened with the browser's own interfaces: `idb` would wrap them once more, in code that every page downloads
+//! (`docs/decisions/0004-no-idb.md`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use gloo_timers::callback::Timeout;
-use idb::request::OpenDatabaseRequest;
-use idb::{DatabaseEvent as _, Event as _, Request as _};
+use js_sys::Function;
 use syncline_core::client::StorageFailure;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{IdbDatabase, IdbTransaction};
+use web_sys::{IdbDatabase, IdbFactory, IdbOpenDbRequest, IdbRequestReadyState, IdbVersionChangeEvent};
 
 use crate::error::{thrown_name, thrown_text};
-use crate::global::property_of;
+use crate::global::property;
+use crate::handler::{Handler, function, handler};
 use crate::lock::deferred;
 use crate::migrations;
+use crate::timer::after;
 use crate::transaction::STORAGE_MS_MAX;
 
 /// How a connection was lost without us closing it.
@@ -33,8 +33,8 @@ pub enum Lost {
 #[derive(Debug)]
 pub struct Database {
     raw: IdbDatabase,
-    /// Owns the handlers of `versionchange` and `close`.
-    _connection: idb::Database,
+    /// Of `versionchange` and `close`.
+    _handlers: [Handler; 2],
 }
 
 impl Database {
@@ -43,19 +43,32 @@ impl Database {
     /// # Errors
     /// `TooNew` for a database of a newer version, `Unavailable` when IndexedDB is missing, refuses or hangs for 5 s.
     pub async fn open(name: &str, lost: impl Fn(Lost) + 'static) -> Result<Self, StorageFailure> {
-        let missing = |_| StorageFailure::Unavailable("this browser has no IndexedDB here".to_owned());
-        let factory = idb::Factory::new().map_err(missing)?;
-        let request = factory.open(name, Some(migrations::VERSION)).map_err(|error| failure_of_idb(&error))?;
+        let Some(factory) = property("indexedDB") else {
+            return Err(StorageFailure::Unavailable("this browser has no IndexedDB here".to_owned()));
+        };
+        let factory: &IdbFactory = factory.unchecked_ref();
+        let request = factory.open_with_u32(name, migrations::VERSION).map_err(|thrown| failure_of(&thrown))?;
         let raw = opened(request).await?;
-        let mut connection = idb::Database::from(raw.clone());
-        let lost = Rc::new(lost);
-        let (closing, report) = (raw.clone(), Rc::clone(&lost));
-        connection.on_version_change(move |_| {
+        Ok(Self::listening(raw, Rc::new(lost)))
+    }
+
+    fn listening(raw: IdbDatabase, lost: Rc<dyn Fn(Lost)>) -> Self {
+        let (closing, report, has_lost) = (raw.clone(), Rc::clone(&lost), Rc::new(Cell::new(false)));
+        let is_first = Rc::clone(&has_lost);
+        let on_version_change = handler(move |_| {
             closing.close();
-            report(Lost::VersionChange);
+            if !is_first.replace(true) {
+                report(Lost::VersionChange);
+            }
         });
-        connection.on_close(move |_| lost(Lost::Closed));
-        Ok(Self { raw, _connection: connection })
+        let on_close = handler(move |_| {
+            if !has_lost.replace(true) {
+                lost(Lost::Closed);
+            }
+        });
+        raw.set_onversionchange(Some(function(&on_version_change)));
+        raw.set_onclose(Some(function(&on_close)));
+        Self { raw, _handlers: [on_version_change, on_close] }
     }
 
     /// What transactions are begun on.
@@ -83,39 +96,28 @@ pub(crate) fn failure_of(thrown: &JsValue) -> StorageFailure {
     }
 }
 
-fn failure_of_idb(error: &idb::Error) -> StorageFailure {
-    if let idb::Error::IndexedDbOpenFailed(thrown) | idb::Error::ObjectStoreCreateFailed(thrown) = error {
-        return failure_of(thrown);
-    }
-    StorageFailure::Unavailable("opening the database failed".to_owned())
-}
-
 /// Waits for the open request, with a limit: some versions of WebKit never answer the first one.
-async fn opened(mut request: OpenDatabaseRequest) -> Result<IdbDatabase, StorageFailure> {
+async fn opened(request: IdbOpenDbRequest) -> Result<IdbDatabase, StorageFailure> {
     let (settled, settle) = deferred();
     let timed_out = Rc::new(Cell::new(false));
     let blocked = Rc::new(Cell::new(false));
     let upgrade_failure = Rc::new(RefCell::new(None));
 
-    let failure = Rc::clone(&upgrade_failure);
-    request.on_upgrade_needed(move |event| {
-        let upgraded = event.old_version().and_then(|from| migrations::run(&event.database()?, from));
-        if let Err(error) = upgraded {
+    let (upgraded, failure) = (request.clone(), Rc::clone(&upgrade_failure));
+    let on_upgrade_needed = handler(move |event| {
+        if let Err(thrown) = upgrade(&upgraded, event.unchecked_ref()) {
             // Otherwise the browser would keep the stores that were made so far, under the new version.
-            let request: Option<JsValue> = event.target().ok().map(JsValue::from);
-            let transaction = request.and_then(|request| property_of(&request, "transaction"));
-            let _ = transaction.map(|transaction| transaction.unchecked_into::<IdbTransaction>().abort());
-            *failure.borrow_mut() = Some(error);
+            let _ = upgraded.transaction().map(|transaction| transaction.abort());
+            *failure.borrow_mut() = Some(thrown);
         }
     });
     let was_blocked = Rc::clone(&blocked);
-    request.on_blocked(move |_| was_blocked.set(true));
-    let done = settle.clone();
-    request.on_success(move |_| drop(done.call0(&JsValue::NULL)));
-    let done = settle.clone();
-    request.on_error(move |_| drop(done.call0(&JsValue::NULL)));
+    let on_blocked = handler(move |_| was_blocked.set(true));
+    request.set_onupgradeneeded(Some(function(&on_upgrade_needed)));
+    request.set_onblocked(Some(function(&on_blocked)));
+    settle_when_done(&request, &settle);
     let given_up = Rc::clone(&timed_out);
-    let limit = Timeout::new(STORAGE_MS_MAX, move || {
+    let limit = after(STORAGE_MS_MAX, move || {
         given_up.set(true);
         drop(settle.call0(&JsValue::NULL));
     });
@@ -123,38 +125,50 @@ async fn opened(mut request: OpenDatabaseRequest) -> Result<IdbDatabase, Storage
     // The promise is only ever resolved.
     let _ = JsFuture::from(settled).await;
     drop(limit);
+    request.set_onblocked(None);
     if timed_out.get() {
-        close_when_opened(request);
         let reason = if blocked.get() {
             "another tab holds an older version of the database"
         } else {
             "opening the database took longer than 5 s"
         };
+        close_when_opened(request, on_upgrade_needed);
         return Err(StorageFailure::Unavailable(reason.to_owned()));
     }
-    if let Some(error) = upgrade_failure.take() {
-        close_when_opened(request);
-        return Err(failure_of_idb(&error));
+    let upgrade_failure = upgrade_failure.take();
+    if let Some(thrown) = upgrade_failure {
+        close_when_opened(request, on_upgrade_needed);
+        return Err(failure_of(&thrown));
     }
+    request.set_onupgradeneeded(None);
     if let Ok(Some(error)) = request.error() {
         return Err(failure_of(&error));
     }
-    request.result().map(JsCast::unchecked_into).map_err(|error| failure_of_idb(&error))
+    request.result().map(JsCast::unchecked_into).map_err(|thrown| failure_of(&thrown))
 }
 
-/// Keeps an abandoned request until it answers: its handlers must exist then, and a connection nobody uses would block
-/// every later upgrade.
-fn close_when_opened(mut request: OpenDatabaseRequest) {
+fn upgrade(request: &IdbOpenDbRequest, event: &IdbVersionChangeEvent) -> Result<(), JsValue> {
+    migrations::run(request.result()?.unchecked_ref(), event.old_version())
+}
+
+/// The browser's own events call the promise's function; no closure of ours has to live for them.
+fn settle_when_done(request: &IdbOpenDbRequest, settle: &Function) {
+    request.set_onsuccess(Some(settle));
+    request.set_onerror(Some(settle));
+}
+
+/// Keeps an abandoned request and its upgrade until it answers: a connection nobody uses would block every later upgrade.
+fn close_when_opened(request: IdbOpenDbRequest, on_upgrade_needed: Handler) {
     let (settled, settle) = deferred();
-    let done = settle.clone();
-    request.on_success(move |_| drop(done.call0(&JsValue::NULL)));
-    request.on_error(move |_| drop(settle.call0(&JsValue::NULL)));
+    settle_when_done(&request, &settle);
     spawn_local(async move {
-        if request.ready_state() != Ok(idb::request::RequestReadyState::Done) {
+        if request.ready_state() != IdbRequestReadyState::Done {
             let _ = JsFuture::from(settled).await;
         }
-        if let Ok(database) = request.database() {
-            database.close();
+        request.set_onupgradeneeded(None);
+        drop(on_upgrade_needed);
+        if let Ok(database) = request.result() {
+            database.unchecked_into::<IdbDatabase>().close();
         }
     });
 }

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod fetch;
 mod global;
+mod handler;
 mod identity;
 mod lifecycle;
 mod lock;

@@ -7,18 +7,19 @@ use wasm_bindgen::prelude::*;
 use web_sys::EventTarget;
 
 use crate::global::{property, property_of};
+use crate::handler::{Handler, function, handler};
 
 /// Listens until dropped.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     targets: Vec<(EventTarget, &'static str)>,
-    listener: Closure<dyn FnMut()>,
+    listener: Handler,
 }
 
 impl Lifecycle {
     /// Calls `wake` on each of the events. Where there is no page, as in Node, it never does.
     pub(crate) fn listen(wake: impl Fn() + 'static) -> Self {
-        let listener = Closure::<dyn FnMut()>::new(move || {
+        let listener = handler(move |_| {
             if !is_hidden() {
                 wake();
             }
@@ -29,7 +30,7 @@ impl Lifecycle {
         let targets: Vec<_> = events.into_iter().filter_map(|(target, name)| Some((target.clone()?, name))).collect();
         for (target, name) in &targets {
             // Adding a listener throws for no reason that could apply here.
-            let _ = target.add_event_listener_with_callback(name, listener.as_ref().unchecked_ref());
+            let _ = target.add_event_listener_with_callback(name, function(&listener));
         }
         Self { targets, listener }
     }
@@ -38,7 +39,7 @@ impl Lifecycle {
 impl Drop for Lifecycle {
     fn drop(&mut self) {
         for (target, name) in &self.targets {
-            let _ = target.remove_event_listener_with_callback(name, self.listener.as_ref().unchecked_ref());
+            let _ = target.remove_event_listener_with_callback(name, function(&self.listener));
         }
     }
 }

@@ -4,7 +4,8 @@
 
 mod v0_to_v1;
 
-use idb::Database;
+use wasm_bindgen::JsValue;
+use web_sys::IdbDatabase;
 
 /// The version this build reads and writes.
 pub(crate) const VERSION: u32 = 1;
@@ -13,8 +14,8 @@ pub(crate) const VERSION: u32 = 1;
 ///
 /// # Errors
 /// What the browser refused. The upgrade is then aborted and the database is what it was.
-pub(crate) fn run(database: &Database, from: u32) -> Result<(), idb::Error> {
-    if from < 1 {
+pub(crate) fn run(database: &IdbDatabase, from: f64) -> Result<(), JsValue> {
+    if from < 1.0 {
         v0_to_v1::run(database)?;
     }
     Ok(())

@@ -4,18 +4,17 @@ use js_sys::Array;
 use syncline_core::client::Input;
 use syncline_protocol::{SUBPROTOCOL, bearer_subprotocol};
 use wasm_bindgen::prelude::*;
-use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
+use web_sys::{CloseEvent, MessageEvent, WebSocket};
 
 use crate::error::thrown_text;
+use crate::handler::{Handler, function, handler};
 
 /// An open or opening socket; dropped, it closes.
 #[derive(Debug)]
 pub(crate) struct Socket {
     raw: WebSocket,
-    /// The listeners, kept because a closure that is dropped cannot be called.
-    _on_open: Closure<dyn FnMut(Event)>,
-    _on_message: Closure<dyn FnMut(MessageEvent)>,
-    _on_close: Closure<dyn FnMut(CloseEvent)>,
+    /// Of `open`, `message` and `close`.
+    _handlers: [Handler; 3],
 }
 
 /// Why there is no socket.
@@ -42,20 +41,22 @@ impl Socket {
         }
         let raw = WebSocket::new_with_str_sequence(url, &protocols).map_err(|thrown| Refused::Thrown(thrown_text(&thrown)))?;
         let opened = feed.clone();
-        let on_open = Closure::<dyn FnMut(Event)>::new(move |_| opened(Input::SocketOpened));
+        let on_open = handler(move |_| opened(Input::SocketOpened));
         let received = feed.clone();
-        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let on_message = handler(move |event| {
+            let event: &MessageEvent = event.unchecked_ref();
             // The wire has no binary messages; an empty text is as little understood as one of them.
             received(Input::Received(event.data().as_string().unwrap_or_default()));
         });
-        let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
+        let on_close = handler(move |event| {
+            let event: &CloseEvent = event.unchecked_ref();
             feed(Input::SocketClosed { code: event.code(), reason: event.reason() });
         });
-        raw.set_onopen(Some(on_open.as_ref().unchecked_ref()));
-        raw.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        raw.set_onopen(Some(function(&on_open)));
+        raw.set_onmessage(Some(function(&on_message)));
         // `error` says nothing that `close`, which always follows, does not say.
-        raw.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        Ok(Self { raw, _on_open: on_open, _on_message: on_message, _on_close: on_close })
+        raw.set_onclose(Some(function(&on_close)));
+        Ok(Self { raw, _handlers: [on_open, on_message, on_close] })
     }
 
     /// Sends a message. A socket that is closing drops it and says `close` later.

@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use gloo_timers::callback::Timeout;
 use js_sys::{Array, Object, Promise, Uint8Array};
 use syncline_core::client::StorageFailure;
 use syncline_protocol::limits;
@@ -15,10 +14,12 @@ use web_sys::{IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransacti
 
 use crate::database::failure_of;
 use crate::global::{object, to_f64, to_u64};
+use crate::handler::{Handler, function, handler};
+use crate::timer::{Timeout, after};
 
 #[wasm_bindgen]
 extern "C" {
-    /// `IDBDatabase` with the third argument of `transaction`, which `idb` does not have and `web-sys` has only as unstable.
+    /// `IDBDatabase` with the third argument of `transaction`, which `web-sys` has only as unstable.
     #[wasm_bindgen(extends = IdbDatabase, typescript_type = "IDBDatabase")]
     type Connection;
 
@@ -66,7 +67,7 @@ pub(crate) struct Transaction {
     raw: IdbTransaction,
     outcome: Rc<Outcome>,
     /// Kept until the end, because a closure that is dropped cannot be called.
-    callbacks: RefCell<Vec<Closure<dyn FnMut()>>>,
+    callbacks: RefCell<Vec<Handler>>,
     finished: bool,
 }
 
@@ -121,7 +122,7 @@ impl Transaction {
     ) -> Result<(), StorageFailure> {
         let request = request.map_err(|thrown| failure_of(&thrown))?;
         let (raw, outcome, source) = (self.raw.clone(), Rc::clone(&self.outcome), request.clone());
-        let callback = Closure::<dyn FnMut()>::new(move || {
+        let callback = handler(move |_| {
             let result = source.result().map_err(|thrown| failure_of(&thrown)).and_then(&mut then);
             if let Err(failure) = result {
                 outcome.failure.borrow_mut().get_or_insert(failure);
@@ -129,11 +130,12 @@ impl Transaction {
                 let _ = raw.abort();
             }
         });
-        request.set_onsuccess(Some(callback.as_ref().unchecked_ref()));
+        request.set_onsuccess(Some(function(&callback)));
         self.callbacks.borrow_mut().push(callback);
         Ok(())
     }
 
+    #[inline(never)]
     pub(crate) fn store(&self, store: Store) -> Result<IdbObjectStore, StorageFailure> {
         self.raw.object_store(store.name()).map_err(|thrown| failure_of(&thrown))
     }
@@ -185,7 +187,7 @@ impl Drop for Transaction {
 fn give_up_later(outcome: &Rc<Outcome>, raw: IdbTransaction, reject: js_sys::Function) -> Timeout {
     let outcome = Rc::clone(outcome);
     let started = js_sys::Date::now();
-    Timeout::new(STORAGE_MS_MAX, move || {
+    after(STORAGE_MS_MAX, move || {
         let slept = js_sys::Date::now() - started > f64::from(2 * STORAGE_MS_MAX);
         let give_up = move || {
             outcome.timed_out.set(true);
@@ -194,7 +196,7 @@ fn give_up_later(outcome: &Rc<Outcome>, raw: IdbTransaction, reject: js_sys::Fun
         };
         if slept {
             // The second timer outlives this one's owner; a promise that is settled ignores it.
-            Timeout::new(STORAGE_MS_MAX, give_up).forget();
+            after(STORAGE_MS_MAX, give_up).forget();
         } else {
             give_up();
         }

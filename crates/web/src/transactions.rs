@@ -119,9 +119,9 @@ pub async fn load(database: &IdbDatabase, identity: &str) -> Result<StoredReplic
         Ok(())
     })?;
     let into = Rc::clone(&loaded);
-    read_all(&tx, &entities, move |records| into.borrow_mut().records = records)?;
+    read_all(&tx, &entities, Box::new(move |records| into.borrow_mut().records = records))?;
     let into = Rc::clone(&loaded);
-    read_all(&tx, &queue, move |records| into.borrow_mut().queue = records)?;
+    read_all(&tx, &queue, Box::new(move |records| into.borrow_mut().queue = records))?;
     tx.finish().await?;
     Ok(loaded.take())
 }
@@ -190,6 +190,7 @@ fn check_generation(tx: &Transaction, generation: u64) -> Result<(), StorageFail
     })
 }
 
+#[inline(never)]
 fn check_fence(tx: &Transaction, fence: u64) -> Result<(), StorageFailure> {
     tx.check(Store::Cursors, &FENCE.into(), move |found| found.as_f64().map(to_u64) == Some(fence))
 }
@@ -202,7 +203,7 @@ fn write_records(tx: &Transaction, put: &[(u64, Vec<u8>)], delete: &[u64]) -> Re
 }
 
 /// Keys and values in two requests: one each, which measures several times faster than a cursor.
-fn read_all(tx: &Transaction, store: &IdbObjectStore, then: impl FnOnce(Records) + 'static) -> Result<(), StorageFailure> {
+fn read_all(tx: &Transaction, store: &IdbObjectStore, then: Box<dyn FnOnce(Records)>) -> Result<(), StorageFailure> {
     let found_keys = Rc::new(RefCell::new(Vec::new()));
     let into = Rc::clone(&found_keys);
     tx.read(store.get_all_keys(), move |found| {
@@ -221,6 +222,7 @@ fn read_all(tx: &Transaction, store: &IdbObjectStore, then: impl FnOnce(Records)
 }
 
 /// A request whose result nobody needs: its failure aborts the transaction and shows at the end.
+#[inline(never)]
 fn issue(request: Result<IdbRequest, JsValue>) -> Result<(), StorageFailure> {
     request.map(drop).map_err(|thrown| failure_of(&thrown))
 }
