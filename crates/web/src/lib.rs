@@ -18,6 +18,7 @@ mod migrations;
 mod options;
 mod panic;
 mod raw_engine;
+mod sha256;
 mod socket;
 mod storage;
 mod timer;

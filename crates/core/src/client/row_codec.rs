@@ -228,7 +228,12 @@ impl<'a> RowRef<'a> {
     }
 
     pub(crate) fn to_row(self) -> Row {
-        self.fields().map(|(column, value)| (column.name.clone(), value.to_value())).collect()
+        let mut row = Row::new();
+        // Collecting would bring the sort of the standard library into the module.
+        for (column, value) in self.fields() {
+            row.insert(column.name.clone(), value.to_value());
+        }
+        row
     }
 
     /// Whether both show the same fields, whatever their seqs.
