@@ -3,6 +3,7 @@
 
 /// The digest of a text.
 #[expect(clippy::indexing_slicing, reason = "all indexes are constants or remainders below the lengths of the arrays")]
+#[expect(clippy::many_single_char_names, reason = "the names the standard gives them")]
 pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
     let mut padded = text.to_vec();
     padded.push(0x80);
