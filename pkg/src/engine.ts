@@ -7,11 +7,12 @@ import { Listeners } from "./listeners.ts";
 import { fromRawError, Queue } from "./mutation_queue.ts";
 import { News, reportUncaught } from "./news.ts";
 import type { RawAccepted, RawEngine, RawEvent, RawModule, RawStatus } from "./raw.ts";
+import { Replica } from "./replica.ts";
 import { Rows } from "./rows.ts";
-import { fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
-import { IDLE, sameIdentity, toIdentity, toStatus } from "./status.ts";
+import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
+import { IDLE, isStalled, sameIdentity, toIdentity, toStatus } from "./status.ts";
 import { fromThrown, guard } from "./thrown.ts";
-import { delay, nextTask } from "./time.ts";
+import { delay, nextTask, unlessAborted } from "./time.ts";
 import type {
   EntityOf,
   Identity,
@@ -30,7 +31,7 @@ import type {
   Write,
 } from "./types.ts";
 import { Waiters } from "./waiters.ts";
-import { emptyWrite, Writes } from "./writes.ts";
+import { emptyWrite } from "./writes.ts";
 
 /** One application's engine; over time it may hold the replicas of several identities, one after another. */
 export class Engine<S extends object> implements SyncEngine<S> {
@@ -42,31 +43,29 @@ export class Engine<S extends object> implements SyncEngine<S> {
   readonly #tokens: TokenSource;
   readonly #rows: Rows;
   readonly #queue: Queue;
-  readonly #writes: Writes = new Writes();
   readonly #statusListeners: Listeners<Status>;
   readonly #errorListeners: Listeners<SynclineError>;
   readonly #news: News = new News();
   readonly #waiters: Waiters = new Waiters();
 
   #module: RawModule | undefined;
-  /** The replica that runs. */
-  #raw: RawEngine | undefined;
+  /** The one that runs. */
+  #replica: Replica | undefined;
+  /** One that ran before another session was asked for; the next to open takes its writes over or gives them up. */
+  #former: Replica | undefined;
   /** One that was stopped and whose rows are still shown. */
   #retired: RawEngine | undefined;
-  #token: string | undefined;
   #status: Status = IDLE;
-  /** Whose replica was opened last; stays while another one is being opened. */
-  #identity: Identity | null = null;
-  #isOpen = false;
   #isPaused = false;
   #starting: Promise<void> | undefined;
   /** Aborted by `stop()`; whatever began before and ends after it has no effect. */
   #lifetime: AbortController = new AbortController();
+  /** Aborted when the session is asked for anew; an answer to an earlier question has no effect. */
+  #question: AbortController = new AbortController();
   /** Starting, stopping and changing the session happen one after another. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Another replica was opened, and its readers have not been told. */
   #mustTellRows = false;
-  #isRenewing = false;
   /** Times in a row that the server contradicted itself about the identity. */
   #flips = 0;
 
@@ -126,6 +125,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
   stop(): Promise<void> {
     this.#starting = undefined;
     this.#lifetime.abort();
+    this.#question.abort();
     this.#waiters.reject(new SynclineError("NOT_STARTED", "the engine was stopped"));
     return this.#inTurn(() => this.#end());
   }
@@ -174,11 +174,12 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   async notifySessionChanged(token?: Token): Promise<void> {
     if (token !== undefined) this.#tokens.give(token);
-    if (this.#starting === undefined) return;
+    if (this.#starting === undefined) return this.#inTurn(async () => this.#hideRetired());
     const { signal } = this.#lifetime;
-    await this.#inTurn(() => this.#changeSession(signal, token === undefined));
+    const question = this.#askAnew();
+    await this.#inTurn(() => this.#changeSession(signal, question, token === undefined));
     if (signal.aborted) return;
-    await this.#waiters.until(() => this.#isOpen || STALLED.has(this.#status.connection.state));
+    await this.#waiters.until(() => this.#isOpen || isStalled(this.#status));
   }
 
   // Starting and stopping.
@@ -186,16 +187,19 @@ export class Engine<S extends object> implements SyncEngine<S> {
   async #start(): Promise<void> {
     const lifetime = new AbortController();
     this.#lifetime = lifetime;
-    await this.#inTurn(() => this.#begin(lifetime.signal));
+    const question = this.#askAnew();
+    await this.#inTurn(() => this.#begin(lifetime.signal, question));
     checkRunning(lifetime.signal);
     await this.#waiters.until(() => this.#isOpen || this.#status.identity === null);
   }
 
-  async #begin(signal: AbortSignal): Promise<void> {
+  async #begin(signal: AbortSignal, question: AbortSignal): Promise<void> {
     checkRunning(signal);
+    // Who starts it may be somebody else, and the token may be long in coming.
+    this.#hideRetired();
     const known = this.#tokens.known();
     const asked = known === undefined && this.#tokens.canAsk ? this.#askForToken(null) : undefined;
-    this.#module = await this.#load();
+    this.#module = await unlessAborted(this.#load(), signal);
     checkRunning(signal);
     if (asked === undefined) return this.#open(known);
     // A function that has the token at hand has answered by now. One that asks a server is not waited for.
@@ -204,11 +208,18 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (answer !== "later") return this.#openAnswered(answer);
     this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
     this.#deliver();
-    this.#inBackground(
-      asked.then((late) => {
-        if (!signal.aborted && this.#raw === undefined) this.#openAnswered(late);
-      }),
-    );
+    this.#inBackground(asked.then((late) => this.#inTurn(async () => this.#openLate(late, question))));
+  }
+
+  /** In the meantime the application may have named another session, or stopped. */
+  #openLate(answer: Answer, question: AbortSignal): void {
+    if (!question.aborted && this.#replica === undefined) this.#openAnswered(answer);
+  }
+
+  #askAnew(): AbortSignal {
+    this.#question.abort();
+    this.#question = new AbortController();
+    return this.#question.signal;
   }
 
   /** Opens with the application's answer; without one nobody's rows can be shown. */
@@ -227,15 +238,12 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (module === undefined) throw notStarted();
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
     const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
-    const raw = guard(() => new module.RawEngine(options, (json) => this.#receive(raw, json)));
-    this.#raw = raw;
-    this.#token = token;
-    this.#isOpen = false;
+    const raw = guard(() => new module.RawEngine(options, (json) => this.#receive(replica, json)));
+    const replica: Replica = new Replica(raw, token);
+    this.#replica = replica;
     this.#show(raw);
-    this.#retired?.free();
-    this.#retired = undefined;
     this.#receive(
-      raw,
+      replica,
       guard(() => raw.start(token)),
     );
     this.#setStatus(toStatus(JSON.parse(raw.statusJson()) as RawStatus));
@@ -243,25 +251,35 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   async #end(): Promise<void> {
-    const raw = this.#raw;
-    if (raw === undefined) return;
+    const replica = this.#replica;
     try {
-      await this.#close(raw);
+      await replica?.close();
     } finally {
-      // The rows stay readable until another replica is opened.
-      this.#raw = undefined;
-      this.#retired = raw;
-      this.#isOpen = false;
-      this.#writes.abandon("NOT_STARTED", "the engine was stopped");
-      this.#setStatus({ ...this.#status, connection: { state: "stopped" } });
-      this.#deliver();
+      this.#replica = undefined;
+      // The rows stay readable until somebody starts the engine again.
+      this.#retired ??= replica?.raw;
+      replica?.writes.abandon("NOT_STARTED", "the engine was stopped");
+      this.#former?.writes.abandon("NOT_STARTED", "the engine was stopped");
+      this.#former = undefined;
+      if (this.#status.connection.state !== "stopped") {
+        this.#setStatus({ ...this.#status, connection: { state: "stopped" } });
+        this.#deliver();
+      }
     }
   }
 
-  /** Waits for the disk first: the raw engine tells nothing any more once it stops. */
-  async #close(raw: RawEngine): Promise<void> {
-    if (this.#isOpen) await this.#writes.allDurable();
-    await guard(() => raw.stop());
+  /** Nobody may see the rows of a stopped replica any more. */
+  #hideRetired(): void {
+    if (this.#retired === undefined) return;
+    this.#show(undefined);
+    this.#retired.free();
+    this.#retired = undefined;
+    this.#setStatus({ ...IDLE, connection: { state: "stopped" } });
+    this.#deliver();
+  }
+
+  get #isOpen(): boolean {
+    return this.#replica?.isOpen === true;
   }
 
   /** Makes rows and queue those of another replica, or of none. */
@@ -287,55 +305,80 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   // Sessions.
 
-  async #changeSession(signal: AbortSignal, ask: boolean): Promise<void> {
+  async #changeSession(signal: AbortSignal, question: AbortSignal, ask: boolean): Promise<void> {
     if (signal.aborted) return;
     let token = this.#tokens.known();
     if (ask && this.#tokens.canAsk) {
-      const answer = await this.#askForToken(null);
-      if (signal.aborted || answer.failed) return;
+      const answer = await unlessAborted(this.#askForToken(null), question);
+      if (answer === undefined || signal.aborted) return;
+      if (answer.failed) {
+        if (this.#replica === undefined) this.#openAnswered(answer);
+        return;
+      }
       token = answer.token;
     }
-    if (this.#raw === undefined) return this.#open(token);
-    if (token !== this.#token) return this.#reopen(signal, token);
-    const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
-    if (signal.aborted) return;
-    if (identity !== undefined && !sameIdentity(identity, this.#status.identity)) {
-      this.#forget(token);
-      return this.#reopen(signal, token);
+    const replica = this.#replica;
+    if (replica === undefined) return this.#open(token);
+    if (token !== replica.token) return this.#reopen(signal, token);
+    // Nobody knows yet whose token it is: the raw engine asks, and until then writes wait for the answer.
+    if (this.#status.identity !== null) {
+      const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
+      if (signal.aborted) return;
+      if (identity !== undefined && !sameIdentity(identity, this.#status.identity)) {
+        this.#forget(token);
+        return this.#reopen(signal, token);
+      }
     }
     // The raw engine takes no token for "there is none", which is no news to an anonymous session.
     if (token !== undefined) this.#command((raw) => raw.setToken(token));
   }
 
-  /** Hides the former rows at once, then closes their database and opens another. */
   async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
-    const former = this.#raw;
-    const wasOpen = this.#isOpen;
-    const closed = former === undefined ? undefined : this.#close(former);
-    // No database was open yet, so these writes were nowhere but in memory.
-    if (!wasOpen)
-      this.#writes.abandon("IDENTITY_CHANGED", "the session changed before its database was open");
-    this.#raw = undefined;
-    this.#isOpen = false;
-    this.#show(undefined);
-    this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
-    this.#deliver();
-    await closed;
-    former?.free();
+    await this.#leave();
     if (!signal.aborted) this.#open(token);
   }
 
+  /** Hides the rows at once, then closes their database. */
+  async #leave(): Promise<void> {
+    const replica = this.#replica;
+    if (replica === undefined) return;
+    // No database was open yet, so these writes were nowhere but in memory.
+    if (!replica.isOpen)
+      replica.writes.abandon("IDENTITY_CHANGED", "the session changed before its database was open");
+    const closed = replica.close();
+    this.#replica = undefined;
+    this.#show(undefined);
+    this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
+    this.#deliver();
+    try {
+      await closed;
+    } catch (thrown) {
+      replica.writes.abandon("IDENTITY_CHANGED", "the session changed");
+      throw thrown;
+    }
+    replica.writes.abandonUnstored("IDENTITY_CHANGED", "the session changed");
+    if (replica.isOpen) this.#former = replica;
+    replica.raw.free();
+  }
+
   /** The server says that the token is another identity's than the replica's. */
-  async #identityFlipped(raw: RawEngine): Promise<void> {
+  async #identityFlipped(replica: Replica): Promise<void> {
     const { signal } = this.#lifetime;
-    // A server that contradicts itself must not make us go round as fast as it answers.
-    if (this.#flips > 0)
-      await delay(Math.min(this.#settings.reconnectMs * 2 ** this.#flips, FLIP_MS_MAX), signal);
+    const question = this.#question.signal;
+    const flips = this.#flips;
     this.#flips += 1;
+    let isLeft = false;
     await this.#inTurn(async () => {
-      if (signal.aborted || this.#raw !== raw) return;
-      this.#forget(this.#token);
-      await this.#reopen(signal, this.#token);
+      if (signal.aborted || this.#replica !== replica) return;
+      isLeft = true;
+      this.#forget(replica.token);
+      await this.#leave();
+    });
+    if (!isLeft) return;
+    // A server that contradicts itself must not make us go round as fast as it answers.
+    if (flips > 0) await delay(Math.min(this.#settings.reconnectMs * 2 ** flips, FLIP_MS_MAX), question);
+    await this.#inTurn(async () => {
+      if (!question.aborted && this.#replica === undefined) this.#open(replica.token);
     });
   }
 
@@ -346,22 +389,29 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   /** The server does not accept the token: another one may be in the storage, or the application has one. */
-  async #renewToken(former: RawEngine, code: ErrorCode): Promise<void> {
-    if (this.#isRenewing) return;
-    this.#isRenewing = true;
+  async #renewToken(replica: Replica, code: ErrorCode): Promise<void> {
+    if (replica.isRenewing) return;
+    replica.isRenewing = true;
+    try {
+      const token = await this.#findOther(replica.token, code);
+      if (this.#replica !== replica) return;
+      if (token !== undefined) {
+        replica.token = token;
+        this.#tokens.renewed(token);
+      }
+      this.#command((raw) => raw.setToken(token));
+    } finally {
+      replica.isRenewing = false;
+    }
+  }
+
+  async #findOther(refused: string | undefined, code: ErrorCode): Promise<string | undefined> {
     let token = this.#tokens.known();
-    if (this.#tokens.canAsk && (token === undefined || token === this.#token)) {
+    if (this.#tokens.canAsk && (token === undefined || token === refused)) {
       const answer = await this.#askForToken(code);
       token = answer.failed ? undefined : answer.token;
     }
-    this.#isRenewing = false;
-    if (this.#raw !== former) return;
-    const isNew = token !== undefined && token !== this.#token;
-    if (isNew) {
-      this.#token = token;
-      this.#tokens.renewed(token);
-    }
-    this.#command((raw) => raw.setToken(isNew ? token : undefined));
+    return token === refused ? undefined : token;
   }
 
   async #askForToken(code: ErrorCode | null): Promise<Answer> {
@@ -380,78 +430,79 @@ export class Engine<S extends object> implements SyncEngine<S> {
   // Writes.
 
   #commit<T>(draft: Draft, value: T): Write<T> {
-    const raw = this.#running();
-    const accepted = JSON.parse(guard(() => raw.mutate(draft.toJson()))) as RawAccepted;
-    const write = this.#writes.open(accepted.op_id, draft.changes[0]?.rowId ?? "", value);
+    const replica = this.#running();
+    const accepted = JSON.parse(guard(() => replica.raw.mutate(draft.toJson()))) as RawAccepted;
+    const write = replica.writes.open(accepted.op_id, draft.changes[0]?.rowId ?? "", value);
     this.#tellMutation(this.#queue.added(accepted.op_id, Object.freeze(draft.changes)));
-    this.#receiveEvents(raw, accepted.events);
+    this.#receiveEvents(replica, accepted.events);
     return write;
   }
 
   #retry(opId: string): Write {
-    const raw = this.#running();
+    const replica = this.#running();
     const changes = this.#queue.changes(opId);
-    const accepted = JSON.parse(guard(() => raw.retry(opId))) as RawAccepted;
+    const accepted = JSON.parse(guard(() => replica.raw.retry(opId))) as RawAccepted;
     const id = changes[0]?.rowId ?? "";
-    const write = this.#writes.open(accepted.op_id, id, id);
+    const write = replica.writes.open(accepted.op_id, id, id);
     this.#tellMutation(this.#queue.added(accepted.op_id, changes));
-    this.#receiveEvents(raw, accepted.events);
+    this.#receiveEvents(replica, accepted.events);
     return write;
   }
 
   #remove(opId: string): void {
-    const raw = this.#running();
+    const replica = this.#running();
     this.#receive(
-      raw,
-      guard(() => raw.remove(opId)),
+      replica,
+      guard(() => replica.raw.remove(opId)),
     );
   }
 
-  #running(): RawEngine {
+  #running(): Replica {
     if (this.#starting === undefined) throw notStarted();
     // While the identity is unknown the write waits in memory for its token's identity: another token gets another raw
     // engine, and stopping this one rejects what never reached a disk.
-    if (this.#raw !== undefined) return this.#raw;
+    if (this.#replica !== undefined) return this.#replica;
     throw new SynclineError("NOT_STARTED", "the engine is still starting", {
       hint: "Await start() before the first write.",
     });
   }
 
   #command(call: (raw: RawEngine) => string): void {
-    const raw = this.#raw;
-    if (raw === undefined || this.#starting === undefined) return;
+    const replica = this.#replica;
+    if (replica === undefined || this.#starting === undefined) return;
     this.#receive(
-      raw,
-      guard(() => call(raw)),
+      replica,
+      guard(() => call(replica.raw)),
     );
   }
 
   // News.
 
-  #receive(raw: RawEngine, eventsJson: string): void {
-    this.#receiveEvents(raw, JSON.parse(eventsJson) as readonly RawEvent[]);
+  #receive(replica: Replica, eventsJson: string): void {
+    this.#receiveEvents(replica, JSON.parse(eventsJson) as readonly RawEvent[]);
   }
 
   /** Brings everything up to date first, then tells the listeners. */
-  #receiveEvents(raw: RawEngine, events: readonly RawEvent[]): void {
+  #receiveEvents(replica: Replica, events: readonly RawEvent[]): void {
     const changed: string[] = [];
     for (const event of events) {
       // A replica that is being closed still settles its writes, and nothing else.
-      this.#settle(event);
-      if (raw === this.#raw) this.#apply(raw, event, changed);
+      replica.settle(event);
+      if (replica === this.#replica) this.#apply(replica, event, changed);
     }
+    if (replica === this.#replica) this.#queue.invalidate();
     this.#rows.invalidate(changed);
     this.#tellRows(changed);
     this.#deliver();
   }
 
-  #apply(raw: RawEngine, event: RawEvent, changed: string[]): void {
+  #apply(replica: Replica, event: RawEvent, changed: string[]): void {
     switch (event.type) {
       case "changed":
         changed.push(...event.entities);
         break;
       case "opened":
-        this.#opened(toIdentity(event.identity));
+        this.#opened(replica, toIdentity(event.identity));
         changed.push(...this.#rows.known());
         // Also when nobody has read anything: who waits for news reads now.
         this.#mustTellRows = true;
@@ -473,10 +524,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#tellMutation(this.#queue.moved(event.op_id, "removed", null));
         break;
       case "token_needed":
-        this.#inBackground(this.#renewToken(raw, errorCode(event.code)));
+        this.#inBackground(this.#renewToken(replica, errorCode(event.code)));
         break;
       case "identity_flipped":
-        this.#inBackground(this.#identityFlipped(raw));
+        this.#inBackground(this.#identityFlipped(replica));
         break;
       case "problem":
         this.#tellError(new SynclineError(errorCode(event.code), event.message));
@@ -488,37 +539,9 @@ export class Engine<S extends object> implements SyncEngine<S> {
     }
   }
 
-  #settle(event: RawEvent): void {
-    switch (event.type) {
-      case "mutation_durable":
-        this.#writes.durable(event.op_id);
-        break;
-      case "mutation_confirmed":
-        this.#writes.confirmed(event.op_id, event.seq);
-        break;
-      case "mutation_failed":
-        this.#writes.failed(event.op_id, fromRawError(event.error));
-        break;
-      case "mutation_removed":
-        this.#writes.failed(
-          event.op_id,
-          new SynclineError("DISCARDED", "the application discarded the write"),
-        );
-        break;
-      case "mutation_lost":
-        this.#writes.lost(event.op_id, fromRawError(event.error));
-        break;
-      default:
-        break;
-    }
-  }
-
-  #opened(identity: Identity): void {
-    if (this.#identity !== null && !sameIdentity(identity, this.#identity)) {
-      this.#writes.abandon("IDENTITY_CHANGED", "the session became another one");
-    }
-    this.#identity = identity;
-    this.#isOpen = true;
+  #opened(replica: Replica, identity: Identity): void {
+    replica.opened(identity, this.#former);
+    this.#former = undefined;
     this.#queue.opened();
   }
 
@@ -556,20 +579,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
       );
   }
 }
-
-/** What `getToken` gave. */
-type Answer =
-  | { readonly failed: false; readonly token: string | undefined }
-  | { readonly failed: true; readonly error: SynclineError };
-
-/** States in which the server cannot say now whose token it is. */
-const STALLED: ReadonlySet<string> = new Set([
-  "waiting",
-  "paused",
-  "unauthorized",
-  "incompatible",
-  "stopped",
-]);
 
 /** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
 const FLIP_MS_MAX = 30_000;

@@ -22,8 +22,11 @@ export interface QueueCommands {
 /** The queue of one replica. Its truth is in WebAssembly; this holds objects made from it. */
 export class Queue implements MutationQueue {
   #raw: RawEngine | undefined;
-  /** `undefined`: something changed since it was made. */
-  #list: readonly Mutation[] | undefined = NO_MUTATIONS;
+  #list: readonly Mutation[] = NO_MUTATIONS;
+  /** What the list was made from. */
+  #json = NO_MUTATIONS_JSON;
+  /** Whether something may have changed since. */
+  #isStale = false;
   /** Each transaction as last seen, because a confirmed one leaves the list before its listeners run. */
   readonly #seen: Map<string, Mutation> = new Map();
   readonly #listeners: Listeners<MutationTransition>;
@@ -35,7 +38,12 @@ export class Queue implements MutationQueue {
   }
 
   list(): readonly Mutation[] {
-    this.#list ??= this.#raw === undefined ? NO_MUTATIONS : readList(this.#raw);
+    if (!this.#isStale) return this.#list;
+    this.#isStale = false;
+    const json = this.#raw?.mutationsJson() ?? NO_MUTATIONS_JSON;
+    // Most news is about other things: who holds the list keeps it.
+    if (json !== this.#json) this.#list = readList(json);
+    this.#json = json;
     return this.#list;
   }
 
@@ -64,9 +72,9 @@ export class Queue implements MutationQueue {
     for (const mutation of this.list()) this.#seen.set(mutation.opId, mutation);
   }
 
-  /** Takes note that the queue changed. */
+  /** Takes note that the queue may have changed: an applied transaction leaves it without an event of its own. */
   invalidate(): void {
-    this.#list = undefined;
+    this.#isStale = true;
   }
 
   /** A transaction was queued. */
@@ -122,8 +130,8 @@ export function fromRawError(error: RawError): SynclineError {
   return new SynclineError(errorCode(error.code), error.message, { hint: error.hint });
 }
 
-function readList(raw: RawEngine): readonly Mutation[] {
-  return Object.freeze((JSON.parse(raw.mutationsJson()) as RawMutation[]).map(toMutation));
+function readList(json: string): readonly Mutation[] {
+  return Object.freeze((JSON.parse(json) as RawMutation[]).map(toMutation));
 }
 
 function toMutation(raw: RawMutation): Mutation {
@@ -144,3 +152,4 @@ function toChange(raw: RawMutation["changes"][number]): Change {
 }
 
 const NO_MUTATIONS: readonly Mutation[] = Object.freeze([]);
+const NO_MUTATIONS_JSON = "[]";

@@ -1,10 +1,15 @@
 // Whose token it is, and where the token comes from.
 
 import type { Settings } from "./config.ts";
-import type { ErrorCode } from "./errors.ts";
+import type { ErrorCode, SynclineError } from "./errors.ts";
 import type { RawIdentity } from "./raw.ts";
 import { toIdentity } from "./status.ts";
 import type { Identity, Token } from "./types.ts";
+
+/** What `getToken` gave. */
+export type Answer =
+  | { readonly failed: false; readonly token: string | undefined }
+  | { readonly failed: true; readonly error: SynclineError };
 
 /** Finds the token: what the application said last, else its storage, else its function. */
 export class TokenSource {

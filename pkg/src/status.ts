@@ -48,6 +48,19 @@ export function sameIdentity(left: Identity | null, right: Identity | null): boo
   return left?.userId === right?.userId && left?.tenantId === right?.tenantId;
 }
 
+/** Whether the server cannot say now whose token it is. */
+export function isStalled(status: Status): boolean {
+  return STALLED.has(status.connection.state);
+}
+
+const STALLED: ReadonlySet<string> = new Set([
+  "waiting",
+  "paused",
+  "unauthorized",
+  "incompatible",
+  "stopped",
+]);
+
 function toConnection(raw: RawStatus["connection"]): Connection {
   return raw.state === "waiting"
     ? { state: "waiting", retryAt: raw.retry_at ?? null }

@@ -5,9 +5,13 @@ import { SynclineError } from "./errors.ts";
 import type { Confirmation, Write } from "./types.ts";
 
 interface OpenWrite {
+  isDurable: boolean;
   readonly durable: Deferred<void>;
   readonly confirmed: Deferred<Confirmation>;
 }
+
+/** Why nobody waits for the answer any more. */
+type AbandonCode = "NOT_STARTED" | "IDENTITY_CHANGED";
 
 /** Writes by op_id, from the call until the server's answer. */
 export class Writes {
@@ -17,7 +21,7 @@ export class Writes {
   open<T>(opId: string, id: string, value: T): Write<T> {
     const durable = defer<void>();
     const confirmed = defer<Confirmation>();
-    this.#open.set(opId, { durable, confirmed });
+    this.#open.set(opId, { isDurable: false, durable, confirmed });
     return asWrite(
       durable.promise.then(() => value),
       id,
@@ -27,7 +31,10 @@ export class Writes {
   }
 
   durable(opId: string): void {
-    this.#open.get(opId)?.durable.resolve();
+    const write = this.#open.get(opId);
+    if (write === undefined) return;
+    write.isDurable = true;
+    write.durable.resolve();
   }
 
   /** The server applied it; it is on its disk, so nothing is left to wait for. */
@@ -51,21 +58,31 @@ export class Writes {
     write?.confirmed.reject(error);
   }
 
-  /** Resolves when every write made so far is on disk or lost. */
-  async allDurable(): Promise<void> {
-    await Promise.allSettled(Array.from(this.#open.values(), ({ durable }) => durable.promise));
+  /** Takes over the writes of another replica of the same database. */
+  adopt(other: Writes): void {
+    for (const [opId, write] of other.#open) this.#open.set(opId, write);
+    other.#open.clear();
   }
 
   /** Nobody will tell any more what becomes of these writes: the replica they belong to was closed. */
-  abandon(code: "NOT_STARTED" | "IDENTITY_CHANGED", why: string): void {
-    for (const opId of [...this.#open.keys()]) {
-      const write = this.#close(opId);
-      // Without effect on those that are on disk, which is nearly all.
-      write?.durable.reject(new SynclineError(code, `${why} before the write was known to be on disk`));
-      write?.confirmed.reject(
-        new SynclineError(code, `${why} before the server answered; the write stays in its user's queue`),
-      );
+  abandon(code: AbandonCode, why: string): void {
+    for (const opId of [...this.#open.keys()]) this.#abandonOne(opId, code, why);
+  }
+
+  /** The same for those alone that never reached the disk. */
+  abandonUnstored(code: AbandonCode, why: string): void {
+    for (const [opId, { isDurable }] of [...this.#open]) {
+      if (!isDurable) this.#abandonOne(opId, code, why);
     }
+  }
+
+  #abandonOne(opId: string, code: AbandonCode, why: string): void {
+    const write = this.#close(opId);
+    // Without effect on those that are on disk, which is nearly all.
+    write?.durable.reject(new SynclineError(code, `${why} before the write was known to be on disk`));
+    write?.confirmed.reject(
+      new SynclineError(code, `${why} before the server answered; the write stays in its user's queue`),
+    );
   }
 
   #close(opId: string): OpenWrite | undefined {

@@ -35,6 +35,10 @@ export class FakeWorld {
   readonly disks: Map<string, Map<string, RawRow>> = new Map();
   /** Whether a replica opens by itself or waits for `open()`. */
   opensAtOnce = true;
+  /** Whether every call is refused, as after a panic. */
+  isBroken = false;
+  /** Transactions made so far, by all engines: their ids are unique. */
+  ops = 0;
   readonly module: RawModule;
 
   constructor() {
@@ -75,7 +79,10 @@ export class FakeRaw implements RawEngine {
   #log: Logged[] = [];
   #view: Map<string, RawRow> = new Map();
   #version = 0;
-  #ops = 0;
+  #isOpen = false;
+  /** Writes that the test has not put on disk. */
+  readonly #unstored: Set<string> = new Set();
+  #onStored: (() => void) | undefined;
 
   constructor(world: FakeWorld, options: RawOptions, onEvents: (json: string) => void) {
     this.#world = world;
@@ -167,9 +174,18 @@ export class FakeRaw implements RawEngine {
     return this.#json([this.#connect("connecting")]);
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.calls.push("stop");
+    if (this.#world.isBroken) throw Object.assign(new Error("broke down"), { code: "INTERNAL" });
     this.#connection = { state: "stopped" };
+    if (!this.#isOpen) {
+      for (const opId of [...this.#unstored])
+        this.lose(opId, { code: "NOT_STARTED", message: "the engine was stopped" });
+    }
+    if (this.#unstored.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onStored = resolve;
+    });
   }
 
   free(): void {
@@ -181,6 +197,7 @@ export class FakeRaw implements RawEngine {
   open(): void {
     const identity = this.#identity;
     if (identity === null || this.#connection.state === "stopped") return;
+    this.#isOpen = true;
     this.#base = new Map(this.#world.disks.get(identity.user_id ?? ""));
     this.#send([...this.#changed(), { type: "opened", identity }, this.#statusEvent()]);
   }
@@ -201,6 +218,7 @@ export class FakeRaw implements RawEngine {
 
   durable(opId: string): void {
     this.#send([{ type: "mutation_durable", op_id: opId }]);
+    this.#stored(opId);
   }
 
   sent(opId: string): void {
@@ -214,6 +232,21 @@ export class FakeRaw implements RawEngine {
     for (const change of changes) apply(this.#base, change, added);
     this.#take(opId);
     this.#send([{ type: "mutation_confirmed", op_id: opId, seq: 7 }, ...this.#changed()]);
+    this.#stored(opId);
+  }
+
+  /** The server applied it; its rows are still on the way. */
+  applied(opId: string): void {
+    this.#find(opId).status = "applied";
+    this.#send([{ type: "mutation_confirmed", op_id: opId, seq: 7 }]);
+    this.#stored(opId);
+  }
+
+  /** The frame with the rows of an applied one: exactly what was guessed. */
+  arrive(opId: string): void {
+    for (const change of this.#find(opId).changes) apply(this.#base, change, {});
+    this.#take(opId);
+    this.#send([...this.#changed(), this.#statusEvent()]);
   }
 
   fail(opId: string, error: RawError): void {
@@ -224,6 +257,7 @@ export class FakeRaw implements RawEngine {
   lose(opId: string, error: RawError): void {
     this.#take(opId);
     this.#send([{ type: "mutation_lost", op_id: opId, error }, ...this.#changed()]);
+    this.#stored(opId);
   }
 
   /** Somebody else's rows arrive. */
@@ -237,11 +271,17 @@ export class FakeRaw implements RawEngine {
   }
 
   #enqueue(changes: readonly RawChange[], before: readonly RawEvent[] = []): string {
-    this.#ops += 1;
-    const opId = String(this.#ops).padStart(32, "0");
+    this.#world.ops += 1;
+    const opId = String(this.#world.ops).padStart(32, "0");
+    this.#unstored.add(opId);
     this.#queue.push({ opId, status: "pending", changes, error: null });
     const events = [...before, ...this.#changed()];
     return JSON.stringify({ op_id: opId, row_ids: changes.map(({ row_id }) => row_id), events });
+  }
+
+  #stored(opId: string): void {
+    this.#unstored.delete(opId);
+    if (this.#unstored.size === 0) this.#onStored?.();
   }
 
   /** Recomputes the view and gives the event that says what is another now. */

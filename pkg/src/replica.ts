@@ -1,0 +1,68 @@
+// One raw engine and what belongs to it alone: its token, its identity and the writes made while it ran.
+
+import { SynclineError } from "./errors.ts";
+import { fromRawError } from "./mutation_queue.ts";
+import type { RawEngine, RawEvent } from "./raw.ts";
+import { sameIdentity } from "./status.ts";
+import { guard } from "./thrown.ts";
+import type { Identity } from "./types.ts";
+import { Writes } from "./writes.ts";
+
+/** A replica of one session. Writes are kept with it: another session's must neither settle nor reject them. */
+export class Replica {
+  readonly raw: RawEngine;
+  readonly writes: Writes = new Writes();
+  token: string | undefined;
+  /** Whether another token is being looked for, so that a need is answered once. */
+  isRenewing = false;
+  #identity: Identity | null = null;
+
+  constructor(raw: RawEngine, token: string | undefined) {
+    this.raw = raw;
+    this.token = token;
+  }
+
+  /** Whether its database was read. */
+  get isOpen(): boolean {
+    return this.#identity !== null;
+  }
+
+  /** Its database was read. `former` ran before: its writes go on here when they are of the same identity. */
+  opened(identity: Identity, former: Replica | undefined): void {
+    this.#identity = identity;
+    if (former === undefined) return;
+    if (sameIdentity(identity, former.#identity)) this.writes.adopt(former.writes);
+    else former.writes.abandon("IDENTITY_CHANGED", "the session became another one");
+  }
+
+  /** Resolves when what was promised to the disk is there: the raw engine tells of it until then. */
+  async close(): Promise<void> {
+    await guard(() => this.raw.stop());
+  }
+
+  /** Settles the promises of the write that an event is about. */
+  settle(event: RawEvent): void {
+    switch (event.type) {
+      case "mutation_durable":
+        this.writes.durable(event.op_id);
+        break;
+      case "mutation_confirmed":
+        this.writes.confirmed(event.op_id, event.seq);
+        break;
+      case "mutation_failed":
+        this.writes.failed(event.op_id, fromRawError(event.error));
+        break;
+      case "mutation_removed":
+        this.writes.failed(
+          event.op_id,
+          new SynclineError("DISCARDED", "the application discarded the write"),
+        );
+        break;
+      case "mutation_lost":
+        this.writes.lost(event.op_id, fromRawError(event.error));
+        break;
+      default:
+        break;
+    }
+  }
+}
