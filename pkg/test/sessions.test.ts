@@ -63,7 +63,8 @@ test("an early write survives a start as somebody else", async () => {
   assert.equal((await write.confirmed).seq, 7);
 });
 
-test("the same token again keeps the writes of a session that is not known yet", async () => {
+test("the same token again keeps the writes of a session that is not known yet", async (t) => {
+  t.mock.method(globalThis, "fetch", () => Promise.resolve(Response.json(ALICE)));
   const { engine, world } = make({ token: "new" });
   await engine.start();
   const write = engine.insert("todo", { title: "early" });
