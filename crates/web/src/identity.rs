@@ -3,6 +3,7 @@
 //! The map lets a page that starts without a network show the right user's rows. It holds hashes of tokens, never tokens,
 //! and lives in `localStorage` because it must be read before any database is chosen.
 
+use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
 use syncline_protocol::json::{JsonError, Object, Reader, finish, write_text};
 use wasm_bindgen::JsCast;
@@ -10,7 +11,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Storage;
 
 use crate::global::property;
-use crate::sha256::sha256;
 
 /// Names the database and lock of an identity: 32 hexadecimal digits of the SHA-256 of `[user_id, tenant_id]`.
 #[wasm_bindgen(js_name = identityKey)]
@@ -126,5 +126,5 @@ fn local_storage() -> Option<Storage> {
 
 fn sha256_hex(text: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    sha256(text).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    Sha256::digest(text).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -18,7 +18,6 @@ mod migrations;
 mod options;
 mod panic;
 mod raw_engine;
-mod sha256;
 mod socket;
 mod storage;
 mod timer;
