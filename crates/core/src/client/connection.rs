@@ -235,7 +235,10 @@ impl Client {
             ServerMessage::Outcomes(answer) => self.outcomes_received(answer),
             ServerMessage::Heartbeat => {}
             ServerMessage::Resync { .. } => self.resync_demanded(),
-            ServerMessage::Error { error, .. } => {
+            ServerMessage::Error { id, error } => {
+                if let Some(id) = id {
+                    self.push_refused(id, &error);
+                }
                 self.link.retry_after_ms = error.retry_after_secs.unwrap_or(0).saturating_mul(1_000);
                 self.notify(Event::Problem {
                     code: ErrorCode::from_code(&error.code).unwrap_or(ErrorCode::Internal),
@@ -271,6 +274,10 @@ impl Client {
         self.link.told_synced = false;
         self.link.asked_for_token = false;
         self.last_error = None;
+        if self.record.epoch.as_ref().is_some_and(|epoch| *epoch != welcome.epoch) {
+            // A restored backup may lack what was applied: sent again, it is answered from its outcome or decided anew.
+            self.queue.reopen_applied();
+        }
         self.record.epoch = Some(welcome.epoch);
         self.fail_forgotten(welcome.outcome_floor);
         self.push_greeted();
@@ -488,6 +495,8 @@ impl Client {
         if !self.storage.is_open() {
             self.lose_unstored(ErrorCode::NotStarted, "the engine was stopped before its database was open");
         }
+        self.lose_memory_only();
+        self.repeat_queue_update();
         self.link.phase = Phase::Stopped;
         self.timers.clear_all();
     }

@@ -8,7 +8,7 @@ use syncline_protocol::{
 use super::connection::Phase;
 use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, Mutation, MutationState};
+use super::mutation_record::{Durability, Mutation, MutationState, Parked};
 use super::{Client, ClientError, Event, NewChange};
 
 /// A write that was taken.
@@ -165,7 +165,9 @@ impl Client {
         let place = self.queue.find(op_id).ok_or_else(|| ClientError::UnknownMutation(op_id.to_string()))?;
         let Some(mutation) = self.queue.get(place) else { return Err(ClientError::UnknownMutation(op_id.to_string())) };
         let failed = matches!(mutation.state, MutationState::Failed(_));
-        if !failed && (mutation.state != MutationState::Pending || self.push.carries(place)) {
+        // What the server has no room for did not reach it, although it says `sent`.
+        let unsent = mutation.state == MutationState::Pending || mutation.parked == Parked::UntilRestart;
+        if !failed && (!unsent || self.push.carries(place)) {
             return Err(wrong_state(op_id, &mutation.state, "it may have reached the server"));
         }
         self.discard(place);

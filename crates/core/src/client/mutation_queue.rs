@@ -91,6 +91,20 @@ impl MutationQueue {
         }
     }
 
+    /// Makes applied writes sent ones again: what the server said of them no longer holds.
+    pub(crate) fn reopen_applied(&mut self) {
+        for (_, place) in std::mem::take(&mut self.applied) {
+            let Some(mutation) = self.get_mut(place) else { continue };
+            mutation.state = MutationState::Sent;
+            let rows: Vec<String> = self.get(place).into_iter().flat_map(inserted_rows).map(str::to_owned).collect();
+            for row_id in rows {
+                if self.insert_of(&row_id).is_none() {
+                    self.inserts.insert(hash(row_id.as_bytes()), place.0);
+                }
+            }
+        }
+    }
+
     /// Takes an entry out of the counts of its former state.
     fn forget_state(&mut self, place: QueuePlace, state: &MutationState) {
         match state {

@@ -75,6 +75,7 @@ impl Client {
 
     pub(super) fn push_greeted(&mut self) {
         self.timers.clear(Timer::PushWindow);
+        self.repeat_queue_update();
         let parked: Vec<_> = self
             .queue
             .iter()
@@ -110,22 +111,32 @@ impl Client {
         }
     }
 
-    /// The first open writes of the queue, up to the first that is not on disk yet.
+    /// The first open writes of the queue that nothing holds back, up to the first that is not on disk yet.
     fn next_batch(&self, count_max: usize, bytes_max: usize) -> Vec<(QueuePlace, OpId)> {
         let mut bytes = 0;
-        self.queue
-            .iter()
-            .filter(|(_, mutation)| mutation.state.is_open() && mutation.parked == Parked::No)
-            .take_while(|(_, mutation)| matches!(mutation.durability, Durability::Stored(_) | Durability::MemoryOnly))
-            .take(count_max)
-            .take_while(|(_, mutation)| {
-                // The first one goes whatever its size.
-                let fits = bytes == 0 || bytes + mutation.text.len() <= bytes_max;
-                bytes += mutation.text.len();
-                fits
-            })
-            .map(|(place, mutation)| (place, mutation.intent.op_id.clone()))
-            .collect()
+        let mut batch = Vec::new();
+        // A write comes after all that it depends on, so one pass finds those held back by others.
+        let mut held: Vec<QueuePlace> = Vec::new();
+        let is_held = |held: &[QueuePlace], op_id: &OpId| {
+            !held.is_empty() && self.queue.find(op_id).is_some_and(|place| held.binary_search(&place).is_ok())
+        };
+        for (place, mutation) in self.queue.iter().filter(|(_, mutation)| mutation.state.is_open()) {
+            let intent = &mutation.intent;
+            if mutation.parked != Parked::No || intent.after.iter().any(|op_id| is_held(&held, op_id)) {
+                held.push(place);
+                continue;
+            }
+            if !matches!(mutation.durability, Durability::Stored(_) | Durability::MemoryOnly) {
+                break;
+            }
+            // The first one goes whatever its size.
+            if batch.len() == count_max || (!batch.is_empty() && bytes + mutation.text.len() > bytes_max) {
+                break;
+            }
+            bytes += mutation.text.len();
+            batch.push((place, intent.op_id.clone()));
+        }
+        batch
     }
 
     /// The records of a batch that must say `sent` on disk before they go out for the first time.
@@ -221,15 +232,33 @@ impl Client {
         }
     }
 
-    /// The server closed because of a message's size: smaller batches, and a single one that is too large waits.
+    /// The server does not take a message of this size: smaller batches, and a single write that is too large waits.
     pub(super) fn push_too_large(&mut self) {
         let Some(flight) = &self.push.flight else { return };
-        if let [(place, _)] = flight.writes.as_slice()
-            && let Some(mutation) = self.queue.get_mut(*place)
-        {
-            mutation.parked = Parked::UntilRestart;
-        }
         self.push.batch_max = 1;
+        let [(place, _)] = flight.writes.as_slice() else { return };
+        let Some(mutation) = self.queue.get_mut(*place) else { return };
+        mutation.parked = Parked::UntilRestart;
+        let message =
+            ["the write ", mutation.intent.op_id.as_str(), " is too large for the server and waits to be removed"].concat();
+        self.notify(Event::Problem { code: ErrorCode::TransactionTooLarge, message });
+    }
+
+    /// The server could not take the batch on its way: it goes again after a while, or in smaller parts.
+    pub(super) fn push_refused(&mut self, id: u64, error: &ErrorDetail) {
+        if self.push.flight.as_ref().is_none_or(|flight| flight.id != id || flight.stage == Stage::Marking) {
+            return;
+        }
+        if ErrorCode::from_code(&error.code) == Some(ErrorCode::PayloadTooLarge) {
+            self.push_too_large();
+        } else {
+            // An error that no repetition mends is not worth more than the longest delay between two attempts either.
+            let asked = error.retry_after_secs.unwrap_or(0).saturating_mul(1_000).min(limits::RETRY_AFTER_MS_MAX);
+            let delay = self.push.backoff.next_ms(&mut self.rng).max(asked);
+            self.timers.set(Timer::PushRetry, self.now.plus_ms(delay));
+        }
+        self.timers.clear(Timer::Outcomes);
+        self.push.flight = None;
     }
 
     pub(super) fn outcomes_received(&mut self, answer: PushAnswer) {
@@ -338,6 +367,10 @@ impl Client {
     /// Takes applied writes that the shown rows contain out of queue and overlay; gives their records on disk.
     pub(super) fn leave_passed(&mut self) -> Vec<(u64, OpId)> {
         let mut removed = Vec::new();
+        if self.record.shown.token.is_none() {
+            // Everything is fetched again: the rows shown until then may be of another history, whose numbers say nothing.
+            return removed;
+        }
         let mut rows = Vec::new();
         // What never reached the disk itself still stands for a failed record there.
         let mut replaced = Vec::new();

@@ -34,6 +34,15 @@ impl Commit {
     }
 }
 
+/// What records of the queue become.
+#[derive(Debug, Default)]
+struct QueueUpdate {
+    put: Vec<(u64, Vec<u8>)>,
+    remove: Vec<u64>,
+    /// Whether the application knows that the disk refused a part of it.
+    told: bool,
+}
+
 /// Whether records may be worth merging.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum CompactionState {
@@ -57,6 +66,8 @@ enum Purpose {
         then_delete: Vec<(u64, u64)>,
     },
     Compact(Box<Compaction>),
+    /// Records of the queue rewritten or removed.
+    Queue(QueueUpdate),
     /// Nothing depends on the reply.
     Tidy,
 }
@@ -81,6 +92,8 @@ pub(crate) struct StorageFlow {
     pub(crate) last_generation: u64,
     /// Records under way to the disk that the application discarded meanwhile.
     discarded: Vec<QueuePlace>,
+    /// What the disk refused to change in the queue: asked again with the next change, or on the next connection.
+    owed: QueueUpdate,
 }
 
 impl StorageFlow {
@@ -102,6 +115,11 @@ impl StorageFlow {
     /// There is nothing to merge until more records come.
     pub(crate) const fn compaction_is_done(&mut self) {
         self.compaction = CompactionState::Done;
+    }
+
+    /// Records cannot be merged: they stay as they are.
+    pub(crate) const fn compaction_is_off(&mut self) {
+        self.compaction = CompactionState::Off;
     }
 
     pub(crate) fn forget_unstored(&mut self) {
@@ -167,10 +185,43 @@ impl Client {
 
     /// Rewrites and removes records of the queue.
     pub(super) fn update_queue(&mut self, put: Vec<(u64, Vec<u8>)>, remove: Vec<u64>) {
-        if self.storage.has_disk && !(put.is_empty() && remove.is_empty()) {
-            let fence = self.storage.fence;
-            self.request(Purpose::Tidy, StorageKind::UpdateQueue { fence, put, remove });
+        if !self.storage.has_disk {
+            return;
         }
+        let mut update = std::mem::take(&mut self.storage.owed);
+        // The newer word about a record alone: the order of requests in one transaction is nothing to rely on.
+        update.put.retain(|(key, _)| put.iter().all(|(other, _)| other != key));
+        update.put.extend(put);
+        update.remove.extend(remove);
+        update.put.retain(|(key, _)| !update.remove.contains(key));
+        if !(update.put.is_empty() && update.remove.is_empty()) {
+            let fence = self.storage.fence;
+            let (put, remove) = (update.put.clone(), update.remove.clone());
+            self.request(Purpose::Queue(update), StorageKind::UpdateQueue { fence, put, remove });
+        }
+    }
+
+    /// Asks again for what the disk refused to change in the queue.
+    pub(super) fn repeat_queue_update(&mut self) {
+        self.update_queue(Vec::new(), Vec::new());
+    }
+
+    /// The disk did not take a change of the queue: without it a reload brings the former state back.
+    fn queue_update_failed(&mut self, mut update: QueueUpdate, failure: &StorageFailure) {
+        self.degrade(failure);
+        if *failure == StorageFailure::Conflict {
+            // The tab that took the replica over decides about its records.
+            return;
+        }
+        if !std::mem::replace(&mut update.told, true) {
+            let (code, reason) = explain(failure);
+            let message = ["a write that failed or was discarded may come back after a reload: ", &reason].concat();
+            self.notify(Event::Problem { code, message });
+        }
+        let owed = &mut self.storage.owed;
+        update.put.append(&mut owed.put);
+        update.remove.append(&mut owed.remove);
+        *owed = update;
     }
 
     pub(super) fn delete_generation(&mut self, first: u64, last: u64) {
@@ -289,8 +340,13 @@ impl Client {
             Purpose::Compact(compaction) => match result {
                 Ok(_) => self.compacted(*compaction),
                 Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
-                Err(_) => self.storage.compaction = CompactionState::Off,
+                Err(_) => self.storage.compaction_is_off(),
             },
+            Purpose::Queue(update) => {
+                if let Err(failure) = result {
+                    self.queue_update_failed(update, &failure);
+                }
+            }
             Purpose::Tidy if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
             Purpose::Tidy => {}
         }
@@ -315,6 +371,12 @@ impl Client {
             result => {
                 let failure = result.err().unwrap_or_else(|| StorageFailure::Corrupt("keys are missing".to_owned()));
                 self.degrade(&failure);
+                if self.link.is_over() {
+                    for place in places {
+                        self.lose(*place, ErrorCode::NotStarted, "the engine was stopped before the write was on disk");
+                    }
+                    return;
+                }
                 for place in places {
                     self.durable(*place, Durability::MemoryOnly);
                 }
@@ -348,15 +410,28 @@ impl Client {
     pub(super) fn lose_unstored(&mut self, code: ErrorCode, message: &str) {
         for durability in [Durability::Unstored, Durability::MemoryOnly] {
             for place in self.queue.places_with(durability) {
-                let rows = self.rows_of(place);
-                let Some(mutation) = self.queue.remove(place) else { continue };
-                self.refresh_rows(&rows);
-                if mutation.state.is_open() {
-                    self.notify(Event::MutationLost { op_id: mutation.intent.op_id, error: ErrorDetail::new(code, message) });
-                }
+                self.lose(place, code, message);
             }
         }
         self.storage.unstored.clear();
+    }
+
+    /// The end: open writes that are only in memory end with it, and the application is told.
+    pub(super) fn lose_memory_only(&mut self) {
+        for place in self.queue.places_with(Durability::MemoryOnly) {
+            if self.queue.get(place).is_some_and(|mutation| mutation.state.is_open()) {
+                self.lose(place, ErrorCode::NotStarted, "the engine was stopped and these writes were only in memory");
+            }
+        }
+    }
+
+    fn lose(&mut self, place: QueuePlace, code: ErrorCode, message: &str) {
+        let rows = self.rows_of(place);
+        let Some(mutation) = self.queue.remove(place) else { return };
+        self.refresh_rows(&rows);
+        if mutation.state.is_open() {
+            self.notify(Event::MutationLost { op_id: mutation.intent.op_id, error: ErrorDetail::new(code, message) });
+        }
     }
 }
 

@@ -108,6 +108,52 @@ tests! {
         assert!(script.log.contains("push 1"), "{}", script.log);
     }
 
+    fn a_write_too_large_for_the_server_waits_and_the_others_pass() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        // Its dependents wait with it; there are enough of them to fill a batch.
+        for _ in 0..60 {
+            script.touch_first();
+        }
+        script.log.clear();
+        script.give(closed(4413));
+        script.expect(&["problem TRANSACTION_TOO_LARGE", "problem PAYLOAD_TOO_LARGE", "close 1000"]);
+        script.write();
+        script.wait_for_retry();
+        script.log.clear();
+        script.give(Input::SocketOpened);
+        script.welcome("stream", 5);
+        script.pass(100);
+        script.expect(&["hello Some(\"t5\")", "synced 5", "push 1"]);
+        let sent = script.pushed.clone();
+        assert_eq!(sent.last().map(Vec::len), Some(1));
+        assert_ne!(sent.first(), sent.last(), "the large one is not sent again");
+        // The application may remove it, although it says `sent`.
+        let large = syncline_protocol::Intent::parse(&sent[0][0]).unwrap().op_id;
+        script.client.remove(Timestamp(script.now), &large).unwrap();
+    }
+
+    fn an_error_for_the_push_under_way_is_acted_on_at_once() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        script.expect(&["push 1"]);
+        let error = |script: &Script, code: &str| {
+            let id = script.last_push;
+            Input::Received(format!(r#"{{"type":"error","id":{id},"error":{{"code":"{code}","message":"?"}}}}"#))
+        };
+        script.give(error(&script, "BUSY"));
+        script.pass(2_000);
+        script.expect(&["problem BUSY", "push 1"]);
+        script.give(error(&script, "PAYLOAD_TOO_LARGE"));
+        script.pass(20_000);
+        script.expect(&["problem TRANSACTION_TOO_LARGE", "problem PAYLOAD_TOO_LARGE", "heartbeat"]);
+        assert_eq!(script.state(), "live");
+    }
+
     fn writes_are_gathered_for_a_moment_and_full_batches_go_at_once() {
         let mut script = Script::new();
         script.go_live();

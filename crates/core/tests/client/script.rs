@@ -14,6 +14,9 @@ pub(crate) struct Script {
     pub(crate) now: u64,
     pub(crate) log: String,
     pub(crate) disk: Disk,
+    /// The transactions of each push.
+    pub(crate) pushed: Vec<Vec<String>>,
+    pub(crate) last_push: u64,
 }
 
 impl Script {
@@ -28,7 +31,14 @@ impl Script {
     pub(crate) fn unstarted(paused: bool) -> Self {
         let mut config = ClientConfig::with_seed([7; 32]);
         config.start_paused = paused;
-        Self { client: Client::new(config), now: 1_700_000_000_000, log: String::new(), disk: Disk::default() }
+        Self {
+            client: Client::new(config),
+            now: 1_700_000_000_000,
+            log: String::new(),
+            disk: Disk::default(),
+            pushed: Vec::new(),
+            last_push: 0,
+        }
     }
 
     pub(crate) fn give(&mut self, input: Input) {
@@ -60,7 +70,11 @@ impl Script {
                 Output::Send(text) => match ClientMessage::parse(&text).unwrap() {
                     ClientMessage::Hello(hello) => format!("hello {:?}", hello.cursor),
                     ClientMessage::Resume(resume) => format!("resume {}", resume.cursor),
-                    ClientMessage::Push(push) => format!("push {}", push.transactions.len()),
+                    ClientMessage::Push(push) => {
+                        self.last_push = push.id;
+                        self.pushed.push(push.transactions.iter().map(|raw| raw.get().to_owned()).collect());
+                        format!("push {}", push.transactions.len())
+                    }
                     ClientMessage::Heartbeat => "heartbeat".to_owned(),
                 },
                 Output::Pull { path_and_query, .. } => format!("pull {path_and_query}"),
@@ -88,6 +102,16 @@ impl Script {
     pub(crate) fn write(&mut self) {
         let data: Row = [("a".to_owned(), 1.into())].into_iter().collect();
         let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some(data) };
+        self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
+        self.drain();
+    }
+
+    /// Changes the first row there is.
+    pub(crate) fn touch_first(&mut self) {
+        let delta: serde_json::Value = serde_json::from_str(&self.client.delta_json("Todo", 0)).unwrap();
+        let row_id = delta["rows"][0]["id"].as_str().map(str::to_owned);
+        let data: Row = [("a".to_owned(), 2.into())].into_iter().collect();
+        let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Update, data: Some(data) };
         self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
         self.drain();
     }

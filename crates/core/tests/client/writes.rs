@@ -1,7 +1,7 @@
 //! What a write is checked for, what it carries, and how it ends.
 
 use serde_json::{Value, json};
-use syncline_core::client::{ClientError, Event, Input, NewChange};
+use syncline_core::client::{ClientError, Event, Input, NewChange, StoredReplica};
 use syncline_protocol::{ChangeKind, ErrorCode, OpId, Row, Timestamp};
 
 use crate::disk::Disk;
@@ -43,6 +43,17 @@ fn settle(node: &mut Node, server: &mut Server) {
             node.input(NOW, Input::Tick);
         }
     }
+}
+
+/// The op_ids of the writes the application was told are lost.
+fn lost(node: &Node) -> Vec<&str> {
+    let mut lost = Vec::new();
+    for event in &node.events {
+        if let Event::MutationLost { op_id, .. } = event {
+            lost.push(op_id.as_str());
+        }
+    }
+    lost
 }
 
 /// The intents on disk, in order.
@@ -195,6 +206,60 @@ tests! {
         full.drain();
         while full.store_one(NOW) {}
         assert!(full.disk.now.queue.is_empty());
+    }
+
+    fn a_discarded_write_that_the_disk_kept_is_removed_later() {
+        let mut node = offline();
+        let first = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap();
+        node.disk.failing = 1;
+        node.client.remove(NOW, &first).unwrap();
+        node.drain();
+        while node.store_one(NOW) {}
+        assert_eq!(node.disk.now.queue.len(), 1);
+        let told = node.events.iter().any(
+            |event| matches!(event, Event::Problem { code: ErrorCode::StorageFull, message } if message.contains("after a reload")),
+        );
+        assert!(told, "{:?}", node.events);
+        let mut server = Server::new();
+        settle(&mut node, &mut server);
+        assert!(node.disk.now.queue.is_empty(), "the next connection asks the disk again");
+        assert_eq!(server.head, 0);
+    }
+
+    fn stopping_in_memory_tells_what_is_lost() {
+        let mut node = Node::new(&mut Random::new(1), Disk::default(), NOW);
+        node.input(NOW, Input::Opened(Box::new(StoredReplica { memory: Some("off".to_owned()), ..StoredReplica::default() })));
+        let op_id = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap();
+        node.input(NOW, Input::Stop);
+        assert_eq!(lost(&node), [op_id.as_str()]);
+        // The same when the disk refuses the write only after the stop.
+        let mut node = offline();
+        let op_id = node.client.mutate(NOW, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap().op_id;
+        node.input(NOW, Input::Stop);
+        assert!(lost(&node).is_empty());
+        node.disk.failing = 1;
+        while node.store_one(NOW) {}
+        assert_eq!(lost(&node), [op_id.as_str()]);
+        assert!(node.durable.is_empty(), "and it is not called durable");
+    }
+
+    fn an_applied_write_that_a_restored_backup_lacks_is_sent_again() {
+        let mut node = offline();
+        let mut server = Server::new();
+        settle(&mut node, &mut server);
+        write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"n": 1}))]).unwrap();
+        node.input(NOW.plus_ms(100), Input::Tick);
+        // The outcome comes, the rows do not.
+        while node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW) {}
+        assert_eq!((server.head, node.mutations()[0]["status"].clone()), (1, json!("applied")));
+        node.disconnect(NOW);
+        let mut restored = Server::new();
+        restored.epoch = 2;
+        node.input(NOW, Input::Wake);
+        settle(&mut node, &mut restored);
+        assert!(restored.rows.contains_key(&("Todo".to_owned(), "a".to_owned())), "the write is not lost");
+        assert_eq!(node.rows("Todo").len(), 1);
+        assert!(node.mutations().is_empty() && node.disk.now.queue.is_empty());
     }
 
     fn a_write_is_discarded_only_before_it_leaves() {
