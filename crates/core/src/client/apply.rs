@@ -141,6 +141,9 @@ impl Client {
 
     /// Makes pages visible in one step.
     fn show_pages(&mut self, pages: &[Page]) -> bool {
+        if pages.len() > 1 && !pages.iter().all(can_be_encoded) {
+            return false;
+        }
         let mut position = self.record.shown.clone();
         let mut put = Vec::new();
         let mut changes = Vec::new();
@@ -148,7 +151,7 @@ impl Client {
         for page in pages {
             let Some(records) = add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes))
             else {
-                // What was added before stays in memory alone; the next pull brings all of it again.
+                // Of several pages each was tried before, and a single one is added whole or not at all.
                 return false;
             };
             put.extend(records);
@@ -262,7 +265,21 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
         }
     }
     sections.retain(|section| !section.is_empty());
-    Some(sections)
+    sections.iter().all(SectionWriter::fits).then_some(sections)
+}
+
+/// Whether every row of the page is of the documented shape. Pages that show together are tried before any is added.
+fn can_be_encoded(page: &Page) -> bool {
+    let mut sections: Vec<SectionWriter> = Vec::new();
+    page.changes.iter().all(|change| {
+        let entity = change.entity.as_str();
+        let at = sections.iter().position(|section| section.entity == entity).unwrap_or(sections.len());
+        if at == sections.len() {
+            sections.push(SectionWriter::new(entity));
+        }
+        let (Some(section), Some(data)) = (sections.get_mut(at), &change.data) else { return true };
+        section.add_json(change.row_id.as_str(), change.seq, data.get(), change.column_seqs.as_ref()).is_ok() && section.fits()
+    })
 }
 
 fn row_of(change: &Change) -> (&str, &str) {

@@ -31,7 +31,9 @@ impl Client {
             self.base.forgets = false;
             return self.storage.compaction_is_done();
         };
-        let merged = merge(&self.base, &run);
+        let Ok(merged) = merge(&self.base, &run) else {
+            return self.storage.compaction_is_off();
+        };
         let last = run.last().copied().unwrap_or_default();
         let kept = merged.as_ref().map(|_| last);
         let delete = run.iter().copied().filter(|key| Some(*key) != kept).collect();
@@ -90,8 +92,12 @@ fn run_before<'a, 's>(records: &'a [&'s Segment], end: usize) -> &'a [&'s Segmen
     records.get(start..end).unwrap_or_default()
 }
 
+/// The rows of a run have more names of fields than one record can number.
+#[derive(Debug)]
+struct TooManyNames;
+
 /// One record that says what the run says: the rows that show, and the deletions that older records need.
-fn merge(base: &Generation, run: &[u64]) -> Option<Vec<u8>> {
+fn merge(base: &Generation, run: &[u64]) -> Result<Option<Vec<u8>>, TooManyNames> {
     let records: Vec<&Segment> = base.records().filter(|record| run.contains(&record.key)).collect();
     let is_oldest = base.records().next().map(|record| record.key) == run.first().copied();
     let mut sections: Vec<Gathered<'_>> = Vec::new();
@@ -122,12 +128,15 @@ fn merge(base: &Generation, run: &[u64]) -> Option<Vec<u8>> {
     sort_positions(&mut order, &mut |left, right| entity(left).cmp(&entity(right)));
     for gathered in order.into_iter().filter_map(section) {
         let writer = gathered.write();
+        if !writer.fits() {
+            return Err(TooManyNames);
+        }
         if !writer.is_empty() {
             writers.push(writer);
         }
     }
-    let (from, to) = (records.first()?.from, records.last()?.to);
-    (!writers.is_empty()).then(|| write_segment(SegmentKind::Merged, from, to, writers))
+    let (Some(first), Some(last), false) = (records.first(), records.last(), writers.is_empty()) else { return Ok(None) };
+    Ok(Some(write_segment(SegmentKind::Merged, first.from, last.to, writers)))
 }
 
 /// What a run says about one entity.

@@ -15,6 +15,8 @@ pub(crate) struct SectionWriter {
     pub(crate) entity: String,
     columns: Vec<String>,
     column_numbers: KeyIndex,
+    /// Whether a name came that the dictionary has no number for: what was written is of no use.
+    overflowed: bool,
     rows: Vec<u8>,
     row_count: u32,
     tombstones: Vec<u8>,
@@ -30,6 +32,11 @@ impl SectionWriter {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.row_count == 0 && self.tombstone_count == 0
+    }
+
+    /// Whether it can be read again: the format numbers at most 65,535 names of fields.
+    pub(crate) const fn fits(&self) -> bool {
+        !self.overflowed
     }
 
     pub(crate) const fn bytes(&self) -> usize {
@@ -62,6 +69,9 @@ impl SectionWriter {
                 return Err(reader.wrong("a field name is too long"));
             }
             self.write_column(name);
+            if self.overflowed || self.fields == u16::MAX {
+                return Err(reader.wrong("too many field names"));
+            }
             write_json_value(&mut self.rows, reader)
         })
     }
@@ -148,6 +158,10 @@ impl SectionWriter {
             return u16::try_from(position).unwrap_or(u16::MAX);
         }
         let number = u16::try_from(self.columns.len()).unwrap_or(u16::MAX);
+        if number == u16::MAX {
+            self.overflowed = true;
+            return number;
+        }
         self.columns.push(name.to_owned());
         self.column_numbers.insert(hash, u32::from(number));
         number

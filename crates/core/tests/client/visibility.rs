@@ -84,6 +84,37 @@ tests! {
         assert_eq!(script.state(), "live");
     }
 
+    fn pages_that_show_together_are_taken_all_or_none() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 6, &[(6, "insert", "m")], Some(9));
+        let long = "x".repeat(129);
+        let bad = body(6, 9, &[(8, "insert", "n"), (9, "update", "m")], "").replace(r#"{"at":8}"#, &format!(r#"{{"{long}":8}}"#));
+        script.give(Input::Received(bad.replacen('{', r#"{"type":"frame","#, 1)));
+        assert!(script.log.contains("problem INVALID_FRAME"), "{}", script.log);
+        assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[]), 5));
+        assert_eq!(script.state(), "waiting");
+    }
+
+    fn a_page_with_more_field_names_than_a_record_can_number_is_refused() {
+        for (row_count, taken) in [(65_u64, true), (66, false)] {
+            let mut script = Script::new();
+            script.go_live();
+            let ids: Vec<String> = (0..row_count).map(|row| format!("r{row}")).collect();
+            let list: Vec<_> = ids.iter().zip(6..).map(|(id, seq)| (seq, "insert", id.as_str())).collect();
+            let mut text = body(5, 5 + row_count, &list, "");
+            for (seq, _, id) in &list {
+                let fields: Vec<String> = (0..1_000).map(|field| format!(r#""{id}_{field}":{seq}"#)).collect();
+                text = text.replacen(&format!(r#"{{"at":{seq}}}"#), &format!("{{{}}}", fields.join(",")), 1);
+            }
+            script.give(Input::Received(text.replacen('{', r#"{"type":"frame","#, 1)));
+            assert_eq!(script.state(), if taken { "live" } else { "waiting" }, "{}", script.log);
+            assert_eq!(script.log.contains("problem INVALID_FRAME"), !taken);
+            let shown = script.client.row_json("Message", "r64");
+            assert_eq!(shown.is_some_and(|row| row.contains(r#""r64_999":70"#)), taken);
+        }
+    }
+
     fn held_pages_outlive_a_broken_connection_but_not_a_resync() {
         for resume in ["stream", "resync"] {
             let mut script = Script::new();
