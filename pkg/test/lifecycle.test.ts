@@ -1,22 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkConfig } from "../src/config.ts";
-import type { ErrorCode } from "../src/errors.ts";
-import { make, settle, started } from "./engine_harness.ts";
-import { FakeWorld } from "./fake_raw.ts";
-
-const ALICE = { user_id: "alice", tenant_id: null };
-const BOB = { user_id: "bob", tenant_id: null };
-const code = (wanted: ErrorCode) => ({ name: "SynclineError", code: wanted });
-
-/** A world in which this device has seen both tokens before. */
-function known(): FakeWorld {
-  const world = new FakeWorld();
-  world.known.set("a", ALICE).set("b", BOB);
-  world.disks.set("alice", new Map([["todo/a1", { id: "a1", title: "of alice" }]]));
-  world.disks.set("bob", new Map([["todo/b1", { id: "b1", title: "of bob" }]]));
-  return world;
-}
+import { ALICE, BOB, code, known, make, settle, started } from "./engine_harness.ts";
 
 test("start resolves when local rows can be read, and starts once", async () => {
   const world = known();

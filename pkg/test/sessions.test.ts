@@ -2,22 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ErrorCode } from "../src/errors.ts";
-import { make, settle } from "./engine_harness.ts";
-import { FakeWorld } from "./fake_raw.ts";
-
-const ALICE = { user_id: "alice", tenant_id: null };
-const BOB = { user_id: "bob", tenant_id: null };
-const code = (wanted: ErrorCode) => ({ name: "SynclineError", code: wanted });
-
-/** A world in which this device has seen both tokens before. */
-function known(): FakeWorld {
-  const world = new FakeWorld();
-  world.known.set("a", ALICE).set("b", BOB);
-  world.disks.set("alice", new Map([["todo/a1", { id: "a1", title: "of alice" }]]));
-  world.disks.set("bob", new Map([["todo/b1", { id: "b1", title: "of bob" }]]));
-  return world;
-}
+import { ALICE, code, known, make, settle } from "./engine_harness.ts";
 
 /** A `getToken` that answers when the test wants it to. */
 function slowToken() {

@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ErrorCode } from "../src/errors.ts";
 import { mutationQueueListener } from "../src/mutation_queue.ts";
-import { make, settle, started } from "./engine_harness.ts";
-
-const code = (wanted: ErrorCode) => ({ name: "SynclineError", code: wanted });
+import { code, make, settle, started } from "./engine_harness.ts";
 
 test("a write has its id and op_id at once, resolves on disk and is confirmed by the server", async () => {
   const { engine, world } = await started();
