@@ -5,22 +5,13 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { CHROMIUM_ARGUMENTS } from "../chromium_arguments.mjs";
 
 const artefacts = join(
   process.env.SYNCLINE_ARTEFACTS ?? fileURLToPath(new URL("../../artefacts", import.meta.url)),
   "e2e",
 );
 const WAIT_MS = 30_000;
-const ARGUMENTS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-dev-shm-usage",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--disable-quic",
-  "--no-first-run",
-];
 /** What a browser prints by itself when the server a test has stopped does not answer. */
 const NETWORK_TROUBLE = /net::ERR_|WebSocket connection to|Failed to load resource/;
 
@@ -48,7 +39,7 @@ export class ChatWindow {
     this.#context = await chromium.launchPersistentContext(this.#profile, {
       executablePath: process.env.CHROME ?? "/usr/bin/chromium",
       headless: true,
-      args: ARGUMENTS,
+      args: CHROMIUM_ARGUMENTS,
       viewport: { width: 1200, height: 760 },
       locale: "en-GB",
       ...this.#options,

@@ -1,22 +1,16 @@
 // Headless Chromium with a profile on disk, and calls into the page that fail with a sentence instead of hanging.
 
 import { chromium } from "playwright-core";
-
-const ARGUMENTS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-dev-shm-usage",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--disable-quic",
-  "--no-first-run",
-];
+import { CHROMIUM_ARGUMENTS } from "../../chromium_arguments.mjs";
 
 /** Starts the browser with its profile in `folder`. */
 export async function startChromium(folder) {
   const executablePath = process.env.CHROME ?? "/usr/bin/chromium";
-  return chromium.launchPersistentContext(folder, { executablePath, headless: true, args: ARGUMENTS });
+  return chromium.launchPersistentContext(folder, {
+    executablePath,
+    headless: true,
+    args: CHROMIUM_ARGUMENTS,
+  });
 }
 
 /** Opens a page; what goes wrong in it is collected in `problems`. */
