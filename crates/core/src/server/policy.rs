@@ -61,6 +61,9 @@ pub enum PolicyError {
     /// A parenthesis without its partner.
     #[error("a parenthesis is not closed")]
     Unclosed,
+    /// A quote without its partner.
+    #[error("a quote is not closed")]
+    UnclosedQuote,
     /// Nested deeper than any person writes.
     #[error("nested deeper than {DEPTH_MAX} parentheses")]
     TooDeep,
@@ -72,11 +75,11 @@ impl Policy {
     /// # Errors
     /// When the text is no expression.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let mut parser = Parser { words: words(text), next: 0 };
+        let mut parser = Parser { words: words(text)?, next: 0 };
         let policy = parser.any(0)?;
         match parser.take() {
-            "" => Ok(policy),
-            found => Err(PolicyError::Unexpected { expected: "and, or, or the end", found: found.to_owned() }),
+            None => Ok(policy),
+            found => Err(unexpected("and, or, or the end", found)),
         }
     }
 
@@ -147,26 +150,39 @@ fn field_value(row_id: &str, row: &Row, field: &str) -> Option<String> {
 
 const DEPTH_MAX: usize = 16;
 
-struct Parser<'a> {
-    words: Vec<&'a str>,
+struct Parser {
+    words: Vec<Word>,
     next: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn peek(&self) -> &'a str {
-        self.words.get(self.next).copied().unwrap_or_default()
+/// A piece of an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    /// A keyword, a sign, or a name that needs no quotes.
+    Plain(String),
+    /// A name in quotes: never a keyword.
+    Quoted(String),
+}
+
+impl Parser {
+    /// The next word if it is a plain one; empty at the end and for a name in quotes.
+    fn peek(&self) -> &str {
+        match self.words.get(self.next) {
+            Some(Word::Plain(word)) => word,
+            Some(Word::Quoted(_)) | None => "",
+        }
     }
 
-    fn take(&mut self) -> &'a str {
-        let word = self.peek();
+    fn take(&mut self) -> Option<Word> {
+        let word = self.words.get(self.next).cloned();
         self.next += 1;
         word
     }
 
     fn expect(&mut self, expected: &'static str) -> Result<(), PolicyError> {
         match self.take() {
-            found if found == expected => Ok(()),
-            found => Err(PolicyError::Unexpected { expected, found: found.to_owned() }),
+            Some(Word::Plain(found)) if found == expected => Ok(()),
+            found => Err(unexpected(expected, found)),
         }
     }
 
@@ -196,7 +212,7 @@ impl<'a> Parser<'a> {
             "(" => {
                 self.next += 1;
                 let inner = self.any(depth + 1)?;
-                if self.take() == ")" { Ok(inner) } else { Err(PolicyError::Unclosed) }
+                if self.take() == Some(Word::Plain(")".to_owned())) { Ok(inner) } else { Err(PolicyError::Unclosed) }
             }
             "public" => Ok(self.word(Policy::Public)),
             "signed-in" => Ok(self.word(Policy::SignedIn)),
@@ -211,55 +227,84 @@ impl<'a> Parser<'a> {
     }
 
     fn comparison(&mut self) -> Result<Policy, PolicyError> {
-        let field = self.name("a field")?.to_owned();
+        let field = self.name("a field")?;
         match self.take() {
-            "=" => {
+            Some(Word::Plain(sign)) if sign == "=" => {
                 self.expect("user")?;
                 Ok(Policy::Owner { field })
             }
-            "in" => {
+            Some(Word::Plain(word)) if word == "in" => {
                 let source = self.name("an entity")?;
-                let (entity, value_field) = source.split_once('.').unwrap_or((source, field.as_str()));
-                let (entity, value_field) = (entity.to_owned(), value_field.to_owned());
+                let (entity, value_field) = match source.split_once('.') {
+                    None => (source, field.clone()),
+                    Some((entity, "")) => (entity.to_owned(), self.name("a field")?),
+                    Some((entity, value_field)) => (entity.to_owned(), value_field.to_owned()),
+                };
                 self.expect("where")?;
-                let user_field = self.name("a field")?.to_owned();
+                let user_field = self.name("a field")?;
                 self.expect("=")?;
                 self.expect("user")?;
                 Ok(Policy::Member { field, spec: MembershipSpec { entity, value_field, user_field } })
             }
-            found => Err(PolicyError::Unexpected { expected: "= or in", found: found.to_owned() }),
+            found => Err(unexpected("= or in", found)),
         }
     }
 
-    fn name(&mut self, expected: &'static str) -> Result<&'a str, PolicyError> {
-        let word = self.take();
-        let keyword = matches!(word, "" | "(" | ")" | "=" | "and" | "or" | "in" | "where" | "user");
-        if keyword {
-            return Err(PolicyError::Unexpected { expected, found: word.to_owned() });
+    fn name(&mut self, expected: &'static str) -> Result<String, PolicyError> {
+        match self.take() {
+            Some(Word::Quoted(name)) => Ok(name),
+            Some(Word::Plain(word)) if !KEYWORDS.contains(&word.as_str()) => Ok(word),
+            found => Err(unexpected(expected, found)),
         }
-        Ok(word)
     }
 }
 
-/// Splits at blanks, parentheses and equals signs; the latter two are words of their own.
-fn words(text: &str) -> Vec<&str> {
+const KEYWORDS: [&str; 8] = ["(", ")", "=", "and", "or", "in", "where", "user"];
+
+fn unexpected(expected: &'static str, found: Option<Word>) -> PolicyError {
+    let found = match found {
+        Some(Word::Plain(word) | Word::Quoted(word)) => word,
+        None => String::new(),
+    };
+    PolicyError::Unexpected { expected, found }
+}
+
+/// Splits at blanks, parentheses, equals signs and quotes. Between quotes everything is a name; `\"` and `\\` stand for
+/// themselves.
+fn words(text: &str) -> Result<Vec<Word>, PolicyError> {
     let mut words = Vec::new();
-    for chunk in text.split_whitespace() {
-        let mut rest = chunk;
-        while let Some(at) = rest.find(['(', ')', '=']) {
-            let (before, after) = rest.split_at(at);
-            let (sign, after) = after.split_at(1);
-            if !before.is_empty() {
-                words.push(before);
+    let mut plain = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter.is_whitespace() || "()=\"".contains(letter) {
+            if !plain.is_empty() {
+                words.push(Word::Plain(std::mem::take(&mut plain)));
             }
-            words.push(sign);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            words.push(rest);
+            match letter {
+                '"' => words.push(Word::Quoted(quoted(&mut letters)?)),
+                '(' | ')' | '=' => words.push(Word::Plain(letter.to_string())),
+                _ => {}
+            }
+        } else {
+            plain.push(letter);
         }
     }
-    words
+    if !plain.is_empty() {
+        words.push(Word::Plain(plain));
+    }
+    Ok(words)
+}
+
+fn quoted(letters: &mut impl Iterator<Item = char>) -> Result<String, PolicyError> {
+    let mut name = String::new();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => return Ok(name),
+            '\\' => name.push(letters.next().ok_or(PolicyError::UnclosedQuote)?),
+            letter => name.push(letter),
+        }
+    }
+    Err(PolicyError::UnclosedQuote)
 }
 
 #[cfg(test)]
@@ -292,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn names_with_blanks_and_keywords_stand_in_quotes() {
+        let owner = |field: &str| Policy::Owner { field: field.to_owned() };
+        assert_eq!(Policy::parse(r#""written by"=user"#).unwrap(), owner("written by"));
+        assert_eq!(Policy::parse(r#"("user" = user)"#).unwrap(), owner("user"));
+        assert_eq!(Policy::parse(r#""a \"b\\" = user"#).unwrap(), owner("a \"b\\"));
+        let spec = MembershipSpec {
+            entity: "members".to_owned(),
+            value_field: "channel. id".to_owned(),
+            user_field: "the member".to_owned(),
+        };
+        let member = Policy::parse(r#""channel" in members."channel. id" where "the member" = user"#).unwrap();
+        assert_eq!(member, Policy::Member { field: "channel".to_owned(), spec });
+    }
+
+    #[test]
     fn what_is_no_policy_says_where() {
         let deep = "(".repeat(40);
         for (text, part) in [
@@ -301,6 +361,10 @@ mod tests {
             ("public public", "the end"),
             ("(public", "not closed"),
             ("a is user", "= or in"),
+            ("\"a = user", "a quote is not closed"),
+            ("\"a\\", "a quote is not closed"),
+            ("public \"a\"", "the end"),
+            ("a in members. where b = user", "a field, found \"where\""),
             (deep.as_str(), "deeper"),
         ] {
             let error = Policy::parse(text).unwrap_err().to_string();

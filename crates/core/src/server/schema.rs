@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use syncline_protocol::EntityName;
 
 use crate::server::{MembershipSpec, Policy};
 
@@ -144,10 +145,18 @@ impl Operation {
 #[non_exhaustive]
 pub enum SchemaError {
     /// A name that cannot stand in a policy or an index.
-    #[error(
-        "{0:?} is no name for an entity or field: letters, digits and _, not starting with a digit or __, at most 64, not id"
-    )]
+    #[error("{0:?} is no name for an entity: letters, digits and _, not starting with a digit or __, at most 64, not id")]
     Name(String),
+    /// A name that no row may have.
+    #[error("{entity} cannot have a field {field:?}: {reason}")]
+    FieldName {
+        /// Whose field.
+        entity: String,
+        /// Which.
+        field: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A default that the field could not hold.
     #[error("the default of {entity}.{field} is not of its type")]
     Default {
@@ -279,9 +288,20 @@ fn check_name(name: &str) -> Result<(), SchemaError> {
     Ok(())
 }
 
+/// A field may be called whatever a row's key may be: the names of real data have blanks, dots and quotes.
+fn check_field_name(entity: &str, field: &str) -> Result<(), SchemaError> {
+    let reason = match field {
+        "id" => "id is the row's id, which every row has",
+        "constructor" | "prototype" | "__proto__" => "the name means something else to JavaScript",
+        _ if EntityName::check_field(field).is_ok() => return Ok(()),
+        _ => "a name has 1 to 128 bytes and no control characters, and does not start with $ or __, which are reserved",
+    };
+    Err(SchemaError::FieldName { entity: entity.to_owned(), field: field.to_owned(), reason })
+}
+
 fn check_fields(entity_name: &str, entity: &Entity) -> Result<(), SchemaError> {
     for (name, field) in &entity.fields {
-        check_name(name)?;
+        check_field_name(entity_name, name)?;
         let place = || (entity_name.to_owned(), name.clone());
         if field.kind == FieldType::Json && (field.unique || field.index) {
             let (entity, field) = place();

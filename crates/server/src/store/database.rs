@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use syncline_core::server::{MembershipSpec, Schema};
+use syncline_protocol::canonical_json;
 
 use crate::store::{PolicyUse, StoreError};
 
@@ -149,9 +150,21 @@ pub(crate) fn random_u64() -> Result<u64, StoreError> {
     getrandom::u64().map_err(|error| StoreError::Random(error.to_string()))
 }
 
-/// The SQL expression for a field of `rows`. Field names of a declared schema are letters, digits and underscores.
+/// The SQL expression for a field of `rows`.
+///
+/// A name of letters stands in the path as it is, so that indexes made by earlier versions serve; any other stands in
+/// quotes, escaped as in JSON, and the path as a whole is SQL text.
 pub(crate) fn field_expression(field: &str) -> String {
-    if field == "id" { "id".to_owned() } else { format!("json_extract(data, '$.{field}')") }
+    if field == "id" {
+        return "id".to_owned();
+    }
+    let is_plain = field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !field.starts_with(|first: char| first.is_ascii_digit());
+    if is_plain {
+        return format!("json_extract(data, '$.{field}')");
+    }
+    let label = canonical_json(&serde_json::Value::from(field)).replace('\'', "''");
+    format!("json_extract(data, '$.{label}')")
 }
 
 /// Creates the indexes the schema asks for and drops those of an earlier one.
@@ -174,7 +187,8 @@ fn wanted_indexes(schema: &Schema) -> BTreeMap<String, String> {
     let mut wanted = BTreeMap::new();
     let mut rows_index = |entity: &str, fields: &[&str]| {
         let columns: Vec<String> = fields.iter().map(|field| field_expression(field)).collect();
-        let name = format!("schema_rows_{entity}.{}", fields.join("."));
+        let fields: Vec<String> = fields.iter().map(|field| index_name_part(field)).collect();
+        let name = format!("schema_rows_{}.{}", index_name_part(entity), fields.join("."));
         wanted.insert(name, format!("rows(tenant, {}) WHERE entity = '{entity}'", columns.join(", ")));
     };
     for (name, entity) in schema.entities() {
@@ -189,10 +203,26 @@ fn wanted_indexes(schema: &Schema) -> BTreeMap<String, String> {
         }
     }
     for spec in schema.read_specs() {
-        let name = format!("schema_log_{}", spec.entity);
+        let name = format!("schema_log_{}", index_name_part(&spec.entity));
         wanted.insert(name, format!("log(tenant, seq) WHERE entity = '{}'", spec.entity));
     }
     wanted
+}
+
+/// A name as part of an index's name, which SQLite compares without regard to case: what is not a small letter, a digit or
+/// `_` becomes its bytes, so that `Title`, `title` and `a.b` never meet.
+fn index_name_part(name: &str) -> String {
+    use std::fmt::Write as _;
+    let mut part = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' {
+            part.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(part, "%{byte:02X}");
+        }
+    }
+    part
 }
 
 /// Every membership that any policy looks up.
