@@ -7,7 +7,7 @@ use syncline_protocol::{Change, ChangeKind, Cursor, Page, TransactionInfo, frame
 use crate::store::cursor::{CursorToken, view_hash};
 use crate::store::database::Facts;
 use crate::store::log::{COLUMNS, LogBounds, LogRecord, tenant_key};
-use crate::store::scope_change::{LaterRecords, ScopeSearch, membership_records};
+use crate::store::scope_change::{LaterRecords, ScopeBudget, ScopeSearch, membership_records};
 use crate::store::snapshot::snapshot_page;
 use crate::store::visibility::{Eyes, MembershipChange};
 use crate::store::{PageLimits, ReadError, Reader, StoreError};
@@ -99,7 +99,7 @@ impl<'a> LogRead<'a> {
         }
         let now = Eyes::now(self.connection, self.schema, self.tenant, user)?;
         let (eyes, later) = self.eyes_at(from, &now)?;
-        let mut step = Step { read: self, now, eyes, later };
+        let mut step = Step { read: self, now, eyes, later, budget: ScopeBudget::of_a_transaction() };
         let sql = format!("SELECT {COLUMNS} FROM log WHERE tenant = ?1 AND seq > ?2 ORDER BY seq");
         let mut statement = self.connection.prepare_cached(&sql).map_err(StoreError::from)?;
         let mut rows = statement.query(params![self.tenant, from.cast_signed()]).map_err(StoreError::from)?;
@@ -108,6 +108,9 @@ impl<'a> LogRead<'a> {
             let record = LogRecord::from_row(row).map_err(StoreError::from)?;
             let first = walked.changes.len();
             step.take(&record, &mut walked)?;
+            if step.budget.is_exceeded() {
+                return Err(self.resync());
+            }
             bytes += walked.changes.iter().skip(first).map(change_bytes).sum::<usize>();
             walked.times.resize(walked.changes.len(), record.committed_at);
             if record.seq == record.tx_last {
@@ -161,11 +164,16 @@ struct Step<'a> {
     now: Eyes<'a>,
     eyes: Eyes<'a>,
     later: Option<LaterRecords>,
+    /// What may still enter and leave because of the transaction at hand.
+    budget: ScopeBudget,
 }
 
 impl Step<'_> {
     /// Adds what the reader sees of one record.
     fn take(&mut self, record: &LogRecord, walked: &mut Walked) -> Result<(), StoreError> {
+        if record.seq == record.tx_first {
+            self.budget = ScopeBudget::of_a_transaction();
+        }
         let count = walked.changes.len();
         let (entity, row_id) = (record.entity.as_str(), record.row_id.as_str());
         let seen_before = match &record.before {
@@ -187,7 +195,7 @@ impl Step<'_> {
             walked.changes.push(record.change(kind)?);
         }
         if let (Some(before), Some(later), false) = (&before, &self.later, memberships.is_empty()) {
-            self.scope_changes(before, later, record, &memberships, walked)?;
+            self.budget = self.scope_changes(before, later, record, &memberships, walked)?;
         }
         let last = walked.transactions.last().map(|transaction| transaction.last_seq);
         if walked.changes.len() > count && last != Some(record.tx_last) {
@@ -203,7 +211,7 @@ impl Step<'_> {
         record: &LogRecord,
         memberships: &[MembershipChange<'_>],
         walked: &mut Walked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<ScopeBudget, StoreError> {
         let search = ScopeSearch {
             connection: self.read.connection,
             tenant: self.read.tenant,
@@ -213,10 +221,10 @@ impl Step<'_> {
             now: &self.now,
             later,
         };
-        let found = search.run(record, memberships)?;
+        let found = search.run(record, memberships, self.budget)?;
         walked.changes.extend(found.changes);
         walked.fits_at = walked.fits_at.max(found.fits_at);
-        Ok(())
+        Ok(found.budget)
     }
 }
 

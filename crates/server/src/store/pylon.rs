@@ -14,17 +14,20 @@ const PAGE_CHANGES: usize = 100;
 
 /// The page after a seq.
 ///
-/// `since = 0` always works: what the log no longer holds comes as one page of inserts from the rows.
+/// `since = 0` always works: what the log does not hold, or not within bounds, comes as one page of inserts from the rows.
 pub(crate) fn page_since(read: &LogRead<'_>, since: u64) -> Result<PylonPage, ReadError> {
     let bounds = read.bounds;
     if since > bounds.head || (since > 0 && since < bounds.floor) {
         return Err(read.resync());
     }
     if since < bounds.floor {
-        let changes = rows_below_floor(read)?;
-        return Ok(page(changes, bounds.floor, bounds.head > bounds.floor));
+        return Ok(page(rows_up_to(read, bounds.floor)?, bounds.floor, bounds.head > bounds.floor));
     }
-    let walked = read.walk(since, PageLimits { changes: PAGE_CHANGES, ..PageLimits::default() })?;
+    let walked = match read.walk(since, PageLimits { changes: PAGE_CHANGES, ..PageLimits::default() }) {
+        // Such a client would begin at 0 again, and again.
+        Err(ReadError::Resync { .. }) if since == 0 => return Ok(page(rows_up_to(read, bounds.head)?, bounds.head, false)),
+        walked => walked?,
+    };
     let changes = walked.changes.into_iter().zip(walked.times);
     let changes = changes.map(|(change, time)| pylon_change(change, time, walked.to)).collect();
     Ok(page(changes, walked.to, walked.to < bounds.head))
@@ -52,12 +55,12 @@ fn pylon_change(change: Change, time_ms: u64, to: u64) -> PylonChange {
     }
 }
 
-fn rows_below_floor(read: &LogRead<'_>) -> Result<Vec<PylonChange>, StoreError> {
+fn rows_up_to(read: &LogRead<'_>, seq: u64) -> Result<Vec<PylonChange>, StoreError> {
     let user = read.reader.user_id.as_deref();
     let eyes = Eyes::now(read.connection, read.schema, read.tenant, user)?;
     let sql = format!("SELECT {}, entity FROM rows WHERE tenant = ?1 AND seq <= ?2 ORDER BY seq", TableRow::COLUMNS);
     let mut statement = read.connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![read.tenant, read.bounds.floor.cast_signed()])?;
+    let mut rows = statement.query(params![read.tenant, seq.cast_signed()])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
         let entity: String = row.get(4)?;
@@ -65,7 +68,7 @@ fn rows_below_floor(read: &LogRead<'_>) -> Result<Vec<PylonChange>, StoreError> 
         let fields = pick_fields(&row.data, &read.schema.visibility_fields(&entity))?;
         let policy = read.schema.policy(&entity, Operation::Read);
         if policy.may_allow(user) && eyes.see(&entity, &row.id, &fields) {
-            changes.push(pylon_change(row.enter(&entity)?, 0, read.bounds.floor));
+            changes.push(pylon_change(row.enter(&entity)?, 0, seq));
         }
     }
     Ok(changes)

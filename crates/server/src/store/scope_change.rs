@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
-use syncline_protocol::{Change, ChangeKind, Row};
+use syncline_protocol::{Change, ChangeKind, Row, limits};
 
 use crate::store::StoreError;
 use crate::store::database::field_expression;
 use crate::store::log::{COLUMNS, LogRecord, entity_name, row_id};
 use crate::store::member_lookup::sql_value;
+use crate::store::pull::change_bytes;
 use crate::store::row_json::pick_fields;
 use crate::store::visibility::{Eyes, MembershipChange, TableRow};
 
@@ -63,6 +64,45 @@ pub(crate) struct ScopeChanges {
     pub(crate) changes: Vec<Change>,
     /// A seq that the page must reach for its rows to fit each other.
     pub(crate) fits_at: u64,
+    /// What may still be found.
+    pub(crate) budget: ScopeBudget,
+}
+
+/// How much may enter and leave because of one transaction. A page cannot end inside one, so beyond this the reader is
+/// sent to a snapshot, whose pages can.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScopeBudget {
+    changes: usize,
+    bytes: usize,
+    exceeded: bool,
+}
+
+impl ScopeBudget {
+    /// As much as a transaction itself may hold.
+    pub(crate) const fn of_a_transaction() -> Self {
+        Self { changes: limits::TRANSACTION_CHANGES_MAX, bytes: limits::TRANSACTION_BYTES_MAX, exceeded: false }
+    }
+
+    /// Whether there was more.
+    pub(crate) const fn is_exceeded(self) -> bool {
+        self.exceeded
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        match (self.changes.checked_sub(1), self.bytes.checked_sub(bytes)) {
+            (Some(changes), Some(bytes)) => (self.changes, self.bytes) = (changes, bytes),
+            (None, _) | (_, None) => self.exceeded = true,
+        }
+    }
+}
+
+impl ScopeChanges {
+    fn push(&mut self, change: Change) {
+        self.budget.spend(change_bytes(&change));
+        if !self.budget.is_exceeded() {
+            self.changes.push(change);
+        }
+    }
 }
 
 /// Everything the search needs to know about its place in the log.
@@ -81,8 +121,13 @@ pub(crate) struct ScopeSearch<'a> {
 
 impl ScopeSearch<'_> {
     /// Finds what entered and left because of `record`.
-    pub(crate) fn run(&self, record: &LogRecord, memberships: &[MembershipChange<'_>]) -> Result<ScopeChanges, StoreError> {
-        let mut found = ScopeChanges { changes: Vec::new(), fits_at: 0 };
+    pub(crate) fn run(
+        &self,
+        record: &LogRecord,
+        memberships: &[MembershipChange<'_>],
+        budget: ScopeBudget,
+    ) -> Result<ScopeChanges, StoreError> {
+        let mut found = ScopeChanges { changes: Vec::new(), fits_at: 0, budget };
         let mut seen = BTreeSet::from([(record.entity.clone(), record.row_id.clone())]);
         for change in memberships {
             for (entity, field) in self.after.schema.dependents(change.spec) {
@@ -112,15 +157,17 @@ impl ScopeSearch<'_> {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![self.tenant, value, seq.cast_signed()])?;
         let wanted = self.after.schema.visibility_fields(entity);
-        while let Some(row) = rows.next()? {
+        while !found.budget.is_exceeded()
+            && let Some(row) = rows.next()?
+        {
             let row = TableRow::from_row(row)?;
             let fields = pick_fields(&row.data, &wanted)?;
             if !seen.insert((entity.to_owned(), row.id.clone())) {
                 continue;
             }
             match self.crossing(entity, &row.id, &fields) {
-                Some(ChangeKind::Leave) => found.changes.push(leave(seq, entity, &row.id)?),
-                Some(_) if self.now.see(entity, &row.id, &fields) => found.changes.push(row.enter(entity)?),
+                Some(ChangeKind::Leave) => found.push(leave(seq, entity, &row.id)?),
+                Some(_) if self.now.see(entity, &row.id, &fields) => found.push(row.enter(entity)?),
                 // Seen for a while and lost again before the head: the reader never gets it.
                 Some(_) => found.fits_at = self.head,
                 None => {}
@@ -140,6 +187,9 @@ impl ScopeSearch<'_> {
         found: &mut ScopeChanges,
     ) -> Result<(), StoreError> {
         for (id, image) in self.later.images_at(entity, seq) {
+            if found.budget.is_exceeded() {
+                break;
+            }
             let Some(fields) = image else { continue };
             let value = if field == "id" {
                 Some(format!("\"{id}\""))
@@ -150,13 +200,13 @@ impl ScopeSearch<'_> {
                 continue;
             }
             match self.crossing(entity, id, fields) {
-                Some(ChangeKind::Leave) => found.changes.push(leave(seq, entity, id)?),
+                Some(ChangeKind::Leave) => found.push(leave(seq, entity, id)?),
                 Some(_) => {
                     found.fits_at = self.head;
                     if let Some(row) = TableRow::load(self.connection, self.tenant, entity, id)?
                         && self.now.see_image(entity, id, &row.data)?
                     {
-                        found.changes.push(row.enter(entity)?);
+                        found.push(row.enter(entity)?);
                     }
                 }
                 None => {}

@@ -239,3 +239,62 @@ async fn a_database_of_a_newer_version_is_refused() {
     let error = Store::open(&path, Manifest::parse("").unwrap().schema, StoreOptions::default()).unwrap_err();
     assert!(error.to_string().contains("format 99"), "{error}");
 }
+
+/// Follows `bob` from a cursor to the head by the protocol's rules; returns the replica, how often it had to start again,
+/// and the largest page it met.
+async fn follow(test: &TestStore, cursor: Option<String>) -> (Replica, usize, usize) {
+    let (mut replica, mut resyncs, mut largest) = (Replica::default(), 0, 0);
+    let mut cursor = cursor;
+    loop {
+        let page = match test.store.pull(&reader("bob"), cursor.as_deref(), PageLimits::default()).await {
+            Ok(page) => page,
+            Err(ReadError::Resync { .. }) => {
+                resyncs += 1;
+                assert!(resyncs < 5, "a resync leads to the present");
+                cursor = None;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        largest = largest.max(page.changes.len());
+        if page.snapshot.is_none() && replica.token.is_none() {
+            replica.seq = page.from;
+        }
+        replica.apply(&page);
+        cursor.clone_from(&replica.token);
+        if !page.has_more {
+            return (replica, resyncs, largest);
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_thousand_rows_that_enter_at_once_come_in_pages() {
+    const ROWS: usize = 200_000;
+    let test = TestStore::open(MANIFEST);
+    let entity = EntityName::parse("messages").unwrap();
+    let imported = test.store.import::<_, StoreError, _>(&entity, None, |rows| {
+        for number in 0..ROWS {
+            let id = RowId::parse(number.to_string()).unwrap();
+            let channel = if number < 9_000 { "small" } else { "large" };
+            let row = format!(r#"{{"channel":"{channel}","author":"alice","body":"x"}}"#);
+            rows.put(&id, &parse_row(&row).unwrap()).unwrap();
+        }
+        Ok(())
+    });
+    imported.await.unwrap();
+    let start = pull(&test, "bob", None).await.cursor.token;
+    let member = |id: &str, channel: &str| insert("members", id, json!({"channel": channel, "member": "bob"}));
+    test.applied("alice", 1, json!([member("m1", "small")])).await;
+    let (joined, resyncs, largest) = follow(&test, Some(start)).await;
+    assert_eq!((joined.rows.len(), resyncs, largest), (9_001, 0, 9_001), "what a transaction may hold enters in one page");
+    test.applied("alice", 2, json!([member("m2", "large")])).await;
+    let (joined, resyncs, largest) = follow(&test, joined.token).await;
+    assert_eq!((joined.rows.len(), resyncs), (ROWS + 2, 1), "more than that comes as a snapshot");
+    assert!(largest <= 5_000, "{largest}");
+    test.applied("bob", 3, json!([delete("members", "m2")])).await;
+    let (left, resyncs, _) = follow(&test, joined.token).await;
+    assert_eq!((left.rows.len(), resyncs), (9_001, 1));
+    let pylon = test.store.pull_since(&reader("bob"), 0).await.unwrap();
+    assert_eq!((pylon.changes.len(), pylon.has_more), (9_001, false), "zero always works");
+}
