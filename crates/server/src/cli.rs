@@ -15,7 +15,7 @@ use syncline_protocol::EntityName;
 use crate::import::import;
 use crate::manifest::Manifest;
 use crate::origin::origin_of;
-use crate::store::{PolicyUse, SessionKind, Store, StoreOptions};
+use crate::store::{LogRetention, PolicyUse, SessionKind, Store, StoreOptions};
 use crate::{Mode, Server, ServerOptions, StaticFiles};
 
 /// The server of Syncline: HTTP, WebSocket and the change log on one SQLite file.
@@ -151,9 +151,9 @@ fn execute(command: Command) -> Result<(), Failure> {
 }
 
 async fn dev(args: DevArgs) -> Result<(), Failure> {
-    let schema = match &args.manifest {
-        Some(path) => load_manifest(path)?.schema,
-        None => Schema::open(),
+    let (schema, log) = match &args.manifest {
+        Some(path) => load_manifest(path).map(|manifest| (manifest.schema, manifest.log))?,
+        None => (Schema::open(), LogRetention::default()),
     };
     let what = match &args.manifest {
         Some(path) => format!("the entities and policies of {}", path.display()),
@@ -161,6 +161,7 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
     };
     let options = ServerOptions {
         allowed_origins: args.listen.allow_origin.clone(),
+        log,
         files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: args.cross_origin_isolated },
         ..ServerOptions::dev(args.listen.addr)
     };
@@ -171,7 +172,7 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let Manifest { server, schema } = load_manifest(&args.manifest)?;
+    let Manifest { server, log, schema } = load_manifest(&args.manifest)?;
     let mut allowed_origins = server.allowed_origins;
     if let Some(url) = server.public_url {
         let origin =
@@ -189,6 +190,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         guests: server.guests,
         behind_proxy: server.behind_proxy,
         requests_per_minute: Some(server.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)),
+        log,
         files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: false },
     };
     listen(&args.listen, options, schema, &notice).await

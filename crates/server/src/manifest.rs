@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use syncline_core::server::{Entity, Field, FieldType, Operation, Policies, Policy, PolicyError, Schema, SchemaError};
 
+use crate::store::LogRetention;
+
 /// A manifest that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The `[server]` table.
     pub server: ServerTable,
+    /// The `[log]` table.
+    pub log: LogRetention,
     /// Entities, fields and policies.
     pub schema: Schema,
 }
@@ -102,7 +106,7 @@ impl Manifest {
             let entity = entity(&name, table)?;
             entities.insert(name, entity);
         }
-        Ok(Self { server: file.server, schema: Schema::declared(entities)? })
+        Ok(Self { server: file.server, log: file.log, schema: Schema::declared(entities)? })
     }
 }
 
@@ -111,6 +115,8 @@ impl Manifest {
 struct ManifestFile {
     #[serde(default)]
     server: ServerTable,
+    #[serde(default)]
+    log: LogRetention,
     #[serde(default)]
     entities: BTreeMap<String, EntityTable>,
 }

@@ -19,11 +19,12 @@ use tokio::time::timeout;
 
 use crate::app::{App, Mode};
 use crate::auth::PeerAddress;
+use crate::http::sync::now;
 use crate::http::{self, StaticFiles};
 use crate::origin::{OriginPolicy, is_origin};
 use crate::rate_limit::{Rate, RateLimiter};
 use crate::socket::SocketRegistry;
-use crate::store::Store;
+use crate::store::{LogRetention, Store};
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct ServerOptions {
     pub behind_proxy: bool,
     /// Calls a minute of one session, or of one address without a session; `None` for no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// How much of the log is kept.
+    pub log: LogRetention,
     /// Files beside the API.
     pub files: StaticFiles,
 }
@@ -54,6 +57,7 @@ impl ServerOptions {
             guests: true,
             behind_proxy: false,
             requests_per_minute: None,
+            log: LogRetention::default(),
             files: StaticFiles::default(),
         }
     }
@@ -115,6 +119,9 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let (ending, watch_ending) = watch::channel(false);
         let files = options.files.clone();
+        if !options.log.keeps_everything() {
+            tokio::spawn(trim_log(store.clone(), options.log, watch_ending.clone()));
+        }
         let app = Arc::new(app(options, store.clone(), watch_ending.clone()));
         let router = http::router(app.clone(), files);
         let sockets = app.sockets.clone();
@@ -157,6 +164,21 @@ fn app(options: ServerOptions, store: Store, ending: watch::Receiver<bool>) -> A
         sockets: SocketRegistry::default(),
         started: Instant::now(),
         ending,
+    }
+}
+
+/// Drops what is not to be kept of the log, now and every hour.
+async fn trim_log(store: Store, retention: LogRetention, mut ending: watch::Receiver<bool>) {
+    loop {
+        match store.trim_log(retention, now()).await {
+            Ok(0) => {}
+            Ok(changes) => tracing::info!(changes, "dropped old changes from the log"),
+            Err(error) => tracing::warn!(%error, "the log could not be cut; the next try is in an hour"),
+        }
+        tokio::select! {
+            () = is_ending(&mut ending) => return,
+            () = tokio::time::sleep(TRIM_EVERY) => {}
+        }
     }
 }
 
@@ -231,5 +253,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEAD_WAIT: Duration = Duration::from_secs(75);
 /// How long requests and sockets have to end when the server does.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often the log is looked through for what is not to be kept.
+const TRIM_EVERY: Duration = Duration::from_hours(1);
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -15,6 +15,7 @@ mod push;
 mod pylon;
 mod query;
 mod read_pool;
+mod retention;
 mod row_import;
 mod row_json;
 mod scope_change;
@@ -42,6 +43,7 @@ use crate::store::push::PreparedIntent;
 use crate::store::read_pool::ReadPool;
 use crate::store::session::{SessionCache, StoredSession};
 use crate::store::writer::{WriterHandle, now};
+pub use retention::LogRetention;
 pub use row_import::{ImportRefusal, ImportedRow, RowImport};
 pub use session::{Session, SessionError, SessionEvent, SessionKind};
 

@@ -1,9 +1,9 @@
 //! The log: cursors, marks, floors, snapshots, memberships, columns.
 
 use serde_json::{Value, json};
-use syncline_protocol::{ChangeKind, EntityName, Page, RowId, parse_row};
+use syncline_protocol::{ChangeKind, EntityName, Page, RowId, Timestamp, parse_row};
 use syncline_server::manifest::Manifest;
-use syncline_server::store::{PageLimits, ReadError, Reader, Store, StoreError, StoreOptions};
+use syncline_server::store::{LogRetention, PageLimits, ReadError, Reader, Store, StoreError, StoreOptions};
 
 use crate::history::MANIFEST;
 use crate::replica::Replica;
@@ -85,6 +85,40 @@ async fn a_cursor_below_the_floor_resyncs_and_one_at_it_does_not() {
     assert_eq!((pylon.changes.len(), pylon.cursor.last_seq, pylon.has_more), (4, 4, false));
     assert!(matches!(test.store.pull_since(&reader("a"), 1).await, Err(ReadError::Resync { .. })));
     assert!(matches!(test.store.pull_since(&reader("a"), 9).await, Err(ReadError::Resync { .. })));
+}
+
+#[tokio::test]
+async fn the_log_is_kept_for_days_or_for_changes() {
+    let retention = |keep_days: Option<u32>, keep_changes: Option<u64>| LogRetention {
+        keep_days: keep_days.map(|days| days.try_into().unwrap()),
+        keep_changes: keep_changes.map(|changes| changes.try_into().unwrap()),
+    };
+    let now = || {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Timestamp(u64::try_from(since_1970.as_millis()).unwrap())
+    };
+    let days = |days: u64| days * 86_400_000;
+    let test = TestStore::open("");
+    let start = pull(&test, "a", None).await.cursor.token;
+    for op in 0..10 {
+        let rows = [insert("T", &format!("{op}a"), json!({})), insert("T", &format!("{op}b"), json!({}))];
+        test.applied("a", op + 1, json!(rows)).await;
+    }
+    let trim = async |retention, at| test.store.trim_log(retention, at).await.unwrap();
+    assert_eq!(trim(LogRetention::default(), now().plus_ms(days(1_000))).await, 0, "without a bound all is kept");
+    assert_eq!(trim(retention(Some(30), None), now().plus_ms(days(29))).await, 0);
+    assert_eq!(trim(retention(Some(30), Some(20)), now()).await, 0);
+    assert!(test.store.check_cursor(&reader("a"), &start).await.is_ok());
+    assert_eq!(trim(retention(Some(30), Some(7)), now()).await, 12, "a transaction is kept whole");
+    assert_eq!(trim(retention(Some(30), Some(7)), now()).await, 0);
+    let refused = test.store.check_cursor(&reader("a"), &start).await;
+    assert!(matches!(refused, Err(ReadError::Resync { oldest_seq: 13 })));
+    let at_head = pull(&test, "a", None).await.cursor.token;
+    assert_eq!(trim(retention(Some(30), None), now().plus_ms(days(31))).await, 8);
+    let test = test.reopen("").await;
+    assert_eq!(kinds(&pull(&test, "a", Some(&at_head)).await).len(), 0, "who has everything goes on");
+    test.applied("a", 20, json!([insert("T", "later", json!({}))])).await;
+    assert_eq!(kinds(&pull(&test, "a", Some(&at_head)).await), [("insert", "later")]);
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ fn mistakes_are_named() {
     let cases = [
         ("[server]\nallowed_origin = []".to_owned(), "allowed_origin"),
         ("[entity.T]".to_owned(), "entity"),
+        ("[log]\nkeep_day = 3".to_owned(), "keep_day"),
+        ("[log]\nkeep_changes = 0".to_owned(), "keep_changes"),
         (entity("a = \"text\"", ""), "entities.T.fields.a: no type \"text\""),
         (entity("a = { type = \"int\", uniq = true }", ""), "a table with type, optional, default, unique, index"),
         (entity("a = { type = \"int\", default = \"x\" }", ""), "the default of T.a"),

@@ -1,10 +1,14 @@
 //! Reading the log and the rows: snapshots, cursors, and cursors that are of no use.
 
 use serde_json::{Value, json};
-use syncline_protocol::Page;
+use syncline_core::server::Schema;
+use syncline_protocol::{Page, RawJson, ResumeMode, ServerMessage};
+use syncline_server::ServerOptions;
+use syncline_server::store::{LogRetention, PageLimits, Reader, Store, StoreOptions, Writer};
 
 use crate::http_client::Http;
-use crate::test_server::{TestServer, client_id, push_of, todo};
+use crate::socket_client::{Event, PATIENCE, Socket};
+use crate::test_server::{TestServer, client_id, loopback, push_of, todo};
 
 /// Pulls to the end and checks on the way that the pages fit together.
 pub(crate) async fn pull_all(http: &Http, user: &str, mut cursor: Option<String>) -> (Vec<Page>, String) {
@@ -152,4 +156,41 @@ async fn serve_compresses_for_those_who_ask() {
     let smaller = alice.call("GET", "/api/sync/pull?user_id=alice", &[("accept-encoding", "gzip")], "").await;
     assert_eq!(smaller.header("content-encoding"), Some("gzip"));
     assert!(smaller.body.len() * 4 < plain.body.len(), "{} of {}", smaller.body.len(), plain.body.len());
+}
+
+#[tokio::test]
+async fn a_server_cuts_its_log_in_the_background_and_says_so_to_whoever_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("test.db"), Schema::open(), StoreOptions::default()).unwrap();
+    let start = store.pull(&Reader::default(), None, PageLimits::default()).await.unwrap().cursor.token;
+    for n in 0..30 {
+        let intent = serde_json::value::to_raw_value(&todo(&format!("t{n}"), "x")).unwrap();
+        store.push(Writer::default(), vec![RawJson::from(intent)], Vec::new()).await.unwrap();
+    }
+    let options = ServerOptions {
+        log: LogRetention { keep_changes: Some(10.try_into().unwrap()), keep_days: None },
+        ..ServerOptions::dev(loopback())
+    };
+    let server = TestServer::with_store(options, store, folder).await;
+    let http = server.anonymous();
+    let path = format!("/api/sync/pull?cursor={start}");
+    let cut = async {
+        // The work goes on beside the server's other tasks; each call lets it.
+        loop {
+            let answer = http.get(&path).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    };
+    let gone = tokio::time::timeout(PATIENCE, cut).await.unwrap().refused(410, "RESYNC_REQUIRED");
+    assert_eq!(gone["error"]["oldest_seq"], 21);
+    let (mut socket, welcome) = Socket::connect(server.address, None, None, Some(&start)).await;
+    assert_eq!(welcome.resume, ResumeMode::Resync);
+    socket.send(&json!({"type": "resume", "cursor": start})).await;
+    let Event::Message(ServerMessage::Resync { error }) = socket.next().await else { panic!("no resync") };
+    assert_eq!(error.oldest_seq, Some(21));
+    let (pages, cursor) = pull_all(&http, "", None).await;
+    assert_eq!(pages.iter().map(|page| page.changes.len()).sum::<usize>(), 30, "the rows are all there");
+    http.get(&format!("/api/sync/pull?cursor={cursor}")).await.ok();
 }

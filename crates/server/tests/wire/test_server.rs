@@ -67,13 +67,14 @@ impl TestServer {
 
     /// `syncline serve`.
     pub(crate) async fn serve(manifest: &str) -> Self {
-        let Manifest { server, schema } = Manifest::parse(manifest).unwrap();
+        let Manifest { server, log, schema } = Manifest::parse(manifest).unwrap();
         let options = ServerOptions {
             mode: Mode::Serve,
             allowed_origins: server.allowed_origins,
             guests: server.guests,
             requests_per_minute: server.requests_per_minute,
             behind_proxy: server.behind_proxy,
+            log,
             ..ServerOptions::dev(loopback())
         };
         Self::start(options, schema).await
@@ -82,6 +83,11 @@ impl TestServer {
     pub(crate) async fn start(options: ServerOptions, schema: Schema) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("test.db"), schema, StoreOptions::default()).unwrap();
+        Self::with_store(options, store, folder).await
+    }
+
+    /// A server on a database that somebody wrote to before.
+    pub(crate) async fn with_store(options: ServerOptions, store: Store, folder: TempDir) -> Self {
         let server = Server::start(options, store.clone()).await.unwrap();
         Self { store, address: server.address(), server, _folder: folder }
     }
