@@ -3,9 +3,8 @@
 import type { Settings } from "./config.ts";
 import { compose, Draft } from "./draft.ts";
 import { type ErrorCode, errorCode, SynclineError } from "./errors.ts";
-import { Listeners } from "./listeners.ts";
 import { fromRawError, Queue } from "./mutation_queue.ts";
-import { News, reportUncaught } from "./news.ts";
+import { News } from "./news.ts";
 import type { RawAccepted, RawEngine, RawEvent, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { Rows } from "./rows.ts";
@@ -30,7 +29,6 @@ import type {
   Unsubscribe,
   Write,
 } from "./types.ts";
-import { Waiters } from "./waiters.ts";
 import { emptyWrite } from "./writes.ts";
 
 /** One application's engine; over time it may hold the replicas of several identities, one after another. */
@@ -43,10 +41,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
   readonly #tokens: TokenSource;
   readonly #rows: Rows;
   readonly #queue: Queue;
-  readonly #statusListeners: Listeners<Status>;
-  readonly #errorListeners: Listeners<SynclineError>;
   readonly #news: News = new News();
-  readonly #waiters: Waiters = new Waiters();
 
   #module: RawModule | undefined;
   /** The one that runs. */
@@ -55,7 +50,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
   #former: Replica | undefined;
   /** One that was stopped and whose rows are still shown. */
   #retired: RawEngine | undefined;
-  #status: Status = IDLE;
   #isPaused = false;
   #starting: Promise<void> | undefined;
   /** Aborted by `stop()`; whatever began before and ends after it has no effect. */
@@ -70,7 +64,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
   #flips = 0;
 
   constructor(settings: Settings, load: () => Promise<RawModule>) {
-    const onThrow = (thrown: unknown): void => this.#listenerThrew(thrown);
+    const onThrow = this.#news.listenerThrew;
     this.#settings = settings;
     this.#load = load;
     this.#tokens = new TokenSource(settings);
@@ -79,9 +73,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
       { retry: (opId) => this.#retry(opId), remove: (opId) => this.#remove(opId) },
       onThrow,
     );
-    this.#statusListeners = new Listeners(onThrow);
-    // A listener for errors that throws must not be told of it again.
-    this.#errorListeners = new Listeners(reportUncaught);
     this.mutations = this.#queue;
     const rows = this.#rows;
     this.store = Object.freeze({
@@ -92,23 +83,23 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   get status(): Status {
-    return this.#status;
+    return this.#news.status;
   }
 
   get storage(): StorageStatus {
-    return this.#status.storage;
+    return this.status.storage;
   }
 
   resolvedSession(): Identity | null {
-    return this.#status.identity;
+    return this.status.identity;
   }
 
   onStatus(listener: (status: Status) => void): Unsubscribe {
-    return this.#statusListeners.add(listener);
+    return this.#news.onStatus(listener);
   }
 
   onError(listener: (error: SynclineError) => void): Unsubscribe {
-    return this.#errorListeners.add(listener);
+    return this.#news.onError(listener);
   }
 
   start(): Promise<void> {
@@ -126,7 +117,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#starting = undefined;
     this.#lifetime.abort();
     this.#question.abort();
-    this.#waiters.reject(new SynclineError("NOT_STARTED", "the engine was stopped"));
+    this.#news.giveUp(new SynclineError("NOT_STARTED", "the engine was stopped"));
     return this.#inTurn(() => this.#end());
   }
 
@@ -136,7 +127,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   synced(): Promise<void> {
     if (this.#starting === undefined) return Promise.reject(notStarted());
-    return this.#waiters.until(() => this.#status.synced);
+    return this.#news.until(() => this.status.synced);
   }
 
   pause(): void {
@@ -179,7 +170,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const question = this.#askAnew();
     await this.#inTurn(() => this.#changeSession(signal, question, token === undefined));
     if (signal.aborted) return;
-    await this.#waiters.until(() => this.#isOpen || isStalled(this.#status));
+    await this.#news.until(() => this.#isOpen || isStalled(this.status));
   }
 
   // Starting and stopping.
@@ -190,7 +181,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const question = this.#askAnew();
     await this.#inTurn(() => this.#begin(lifetime.signal, question));
     checkRunning(lifetime.signal);
-    await this.#waiters.until(() => this.#isOpen || this.#status.identity === null);
+    await this.#news.until(() => this.#isOpen || this.status.identity === null);
   }
 
   async #begin(signal: AbortSignal, question: AbortSignal): Promise<void> {
@@ -198,7 +189,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     // Who starts it may be somebody else, and the token may be long in coming.
     this.#hideRetired();
     const known = this.#tokens.known();
-    const asked = known === undefined && this.#tokens.canAsk ? this.#askForToken(null) : undefined;
+    const asked = known === undefined && this.#tokens.canAsk ? this.#askForToken(null, question) : undefined;
     this.#module = await unlessAborted(this.#load(), signal);
     checkRunning(signal);
     if (asked === undefined) return this.#open(known);
@@ -206,8 +197,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const answer = await Promise.race([asked, nextTask()]);
     checkRunning(signal);
     if (answer !== "later") return this.#openAnswered(answer);
-    this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
-    this.#deliver();
+    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
+    this.#news.deliver();
     this.#inBackground(asked.then((late) => this.#inTurn(async () => this.#openLate(late, question))));
   }
 
@@ -226,8 +217,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
   #openAnswered(answer: Answer): void {
     if (answer.failed) {
       const lastError = { code: answer.error.code, message: answer.error.message };
-      this.#setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
-      this.#deliver();
+      this.#news.setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
+      this.#news.deliver();
     } else {
       this.#open(answer.token);
     }
@@ -239,15 +230,15 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
     const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
     const raw = guard(() => new module.RawEngine(options, (json) => this.#receive(replica, json)));
-    const replica: Replica = new Replica(raw, token);
+    const replica: Replica = new Replica(raw, token, this.#question.signal);
     this.#replica = replica;
     this.#show(raw);
     this.#receive(
       replica,
       guard(() => raw.start(token)),
     );
-    this.#setStatus(toStatus(JSON.parse(raw.statusJson()) as RawStatus));
-    this.#deliver();
+    this.#news.setStatus(toStatus(JSON.parse(raw.statusJson()) as RawStatus));
+    this.#news.deliver();
   }
 
   async #end(): Promise<void> {
@@ -261,9 +252,9 @@ export class Engine<S extends object> implements SyncEngine<S> {
       replica?.writes.abandon("NOT_STARTED", "the engine was stopped");
       this.#former?.writes.abandon("NOT_STARTED", "the engine was stopped");
       this.#former = undefined;
-      if (this.#status.connection.state !== "stopped") {
-        this.#setStatus({ ...this.#status, connection: { state: "stopped" } });
-        this.#deliver();
+      if (this.status.connection.state !== "stopped") {
+        this.#news.setStatus({ ...this.status, connection: { state: "stopped" } });
+        this.#news.deliver();
       }
     }
   }
@@ -274,8 +265,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#show(undefined);
     this.#retired.free();
     this.#retired = undefined;
-    this.#setStatus({ ...IDLE, connection: { state: "stopped" } });
-    this.#deliver();
+    this.#news.setStatus({ ...IDLE, connection: { state: "stopped" } });
+    this.#news.deliver();
   }
 
   get #isOpen(): boolean {
@@ -298,8 +289,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
   /** For what nobody waits for: its failure is told like any other news. */
   #inBackground(work: Promise<void>): void {
     work.catch((thrown: unknown) => {
-      this.#tellError(fromThrown(thrown));
-      this.#deliver();
+      this.#news.tellError(fromThrown(thrown));
+      this.#news.deliver();
     });
   }
 
@@ -309,7 +300,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (signal.aborted) return;
     let token = this.#tokens.known();
     if (ask && this.#tokens.canAsk) {
-      const answer = await unlessAborted(this.#askForToken(null), question);
+      const answer = await unlessAborted(this.#askForToken(null, question), question);
       if (answer === undefined || signal.aborted) return;
       if (answer.failed) {
         if (this.#replica === undefined) this.#openAnswered(answer);
@@ -321,10 +312,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (replica === undefined) return this.#open(token);
     if (token !== replica.token) return this.#reopen(signal, token);
     // Nobody knows yet whose token it is: the raw engine asks, and until then writes wait for the answer.
-    if (this.#status.identity !== null) {
+    if (this.status.identity !== null) {
       const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
       if (signal.aborted) return;
-      if (identity !== undefined && !sameIdentity(identity, this.#status.identity)) {
+      if (identity !== undefined && !sameIdentity(identity, this.status.identity)) {
         this.#forget(token);
         return this.#reopen(signal, token);
       }
@@ -348,8 +339,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const closed = replica.close();
     this.#replica = undefined;
     this.#show(undefined);
-    this.#setStatus({ ...IDLE, connection: { state: "connecting" } });
-    this.#deliver();
+    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
+    this.#news.deliver();
     try {
       await closed;
     } catch (thrown) {
@@ -393,7 +384,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (replica.isRenewing) return;
     replica.isRenewing = true;
     try {
-      const token = await this.#findOther(replica.token, code);
+      const token = await this.#findOther(replica, code);
       if (this.#replica !== replica) return;
       if (token !== undefined) {
         replica.token = token;
@@ -405,24 +396,24 @@ export class Engine<S extends object> implements SyncEngine<S> {
     }
   }
 
-  async #findOther(refused: string | undefined, code: ErrorCode): Promise<string | undefined> {
+  async #findOther({ token: refused, question }: Replica, code: ErrorCode): Promise<string | undefined> {
     let token = this.#tokens.known();
     if (this.#tokens.canAsk && (token === undefined || token === refused)) {
-      const answer = await this.#askForToken(code);
+      const answer = await this.#askForToken(code, question);
       token = answer.failed ? undefined : answer.token;
     }
     return token === refused ? undefined : token;
   }
 
-  async #askForToken(code: ErrorCode | null): Promise<Answer> {
+  async #askForToken(code: ErrorCode | null, question: AbortSignal): Promise<Answer> {
     try {
-      return { failed: false, token: await this.#tokens.ask(code) };
+      return { failed: false, token: await this.#tokens.ask(code, question) };
     } catch (cause) {
       const error = new SynclineError("UNAUTHENTICATED", "getToken() failed, so there is no token", {
         cause,
       });
-      this.#tellError(error);
-      this.#deliver();
+      this.#news.tellError(error);
+      this.#news.deliver();
       return { failed: true, error };
     }
   }
@@ -493,7 +484,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     if (replica === this.#replica) this.#queue.invalidate();
     this.#rows.invalidate(changed);
     this.#tellRows(changed);
-    this.#deliver();
+    this.#news.deliver();
   }
 
   #apply(replica: Replica, event: RawEvent, changed: string[]): void {
@@ -508,7 +499,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#mustTellRows = true;
         break;
       case "status_changed":
-        this.#setStatus(toStatus(event.status));
+        this.#news.setStatus(toStatus(event.status));
+        if (this.status.connection.state === "live") this.#flips = 0;
         break;
       case "mutation_sent":
         this.#tellMutation(this.#queue.moved(event.op_id, "sent", null));
@@ -530,7 +522,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#inBackground(this.#identityFlipped(replica));
         break;
       case "problem":
-        this.#tellError(new SynclineError(errorCode(event.code), event.message));
+        this.#news.tellError(new SynclineError(errorCode(event.code), event.message));
         break;
       case "mutation_durable":
       case "synced":
@@ -545,14 +537,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#queue.opened();
   }
 
-  #setStatus(status: Status): void {
-    this.#status = Object.freeze(status);
-    if (status.connection.state === "live") this.#flips = 0;
-    this.#news.add(() => {
-      if (this.#status === status) this.#statusListeners.emit(status);
-    });
-  }
-
   #tellRows(entities: readonly string[]): void {
     if (entities.length === 0 && !this.#mustTellRows) return;
     this.#mustTellRows = false;
@@ -561,22 +545,6 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   #tellMutation(transition: MutationTransition | undefined): void {
     if (transition !== undefined) this.#news.add(() => this.#queue.notify(transition));
-  }
-
-  #tellError(error: SynclineError): void {
-    this.#news.add(() => this.#errorListeners.emit(error));
-  }
-
-  #deliver(): void {
-    if (this.#news.deliver()) this.#waiters.check();
-  }
-
-  #listenerThrew(thrown: unknown): void {
-    if (this.#errorListeners.isEmpty) reportUncaught(thrown);
-    else
-      this.#tellError(
-        new SynclineError("INTERNAL", "a listener of the application threw", { cause: thrown }),
-      );
   }
 }
 

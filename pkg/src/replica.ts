@@ -12,13 +12,16 @@ import { Writes } from "./writes.ts";
 export class Replica {
   readonly raw: RawEngine;
   readonly writes: Writes = new Writes();
+  /** The question it answers: a token that is asked for now is this session's and no other's. */
+  readonly question: AbortSignal;
   token: string | undefined;
   /** Whether another token is being looked for, so that a need is answered once. */
   isRenewing = false;
   #identity: Identity | null = null;
 
-  constructor(raw: RawEngine, token: string | undefined) {
+  constructor(raw: RawEngine, token: string | undefined, question: AbortSignal) {
     this.raw = raw;
+    this.question = question;
     this.token = token;
   }
 

@@ -15,7 +15,7 @@ export type Answer =
 export class TokenSource {
   readonly #settings: Settings;
   #given: Token;
-  #asking: Promise<string | undefined> | undefined;
+  readonly #asking: WeakMap<AbortSignal, Promise<string | undefined>> = new WeakMap();
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -48,12 +48,17 @@ export class TokenSource {
     return undefined;
   }
 
-  /** Asks the application; calls while an answer is awaited wait for the same one. */
-  ask(code: ErrorCode | null): Promise<string | undefined> {
-    this.#asking ??= this.#answer(code).finally(() => {
-      this.#asking = undefined;
-    });
-    return this.#asking;
+  /**
+   * Asks the application. Calls while an answer is awaited wait for the same one, but only those of the same question: what
+   * was asked for one session must not answer another.
+   */
+  ask(code: ErrorCode | null, question: AbortSignal): Promise<string | undefined> {
+    let answer = this.#asking.get(question);
+    if (answer === undefined) {
+      answer = this.#answer(code).finally(() => this.#asking.delete(question));
+      this.#asking.set(question, answer);
+    }
+    return answer;
   }
 
   async #answer(code: ErrorCode | null): Promise<string | undefined> {

@@ -115,12 +115,43 @@ test("a renewal under way does not keep the next session from renewing", async (
   world.engine.emit({ type: "token_needed", code: "TOKEN_EXPIRED" });
   await engine.notifySessionChanged("b");
   world.engine.emit({ type: "token_needed", code: "TOKEN_EXPIRED" });
-  answer("fresh");
+  answer("asked for alice");
   await settle();
   assert.deepEqual(
     world.engines.map(({ calls }) => calls),
-    [["stop"], ["setToken fresh"]],
+    [["stop"], []],
   );
+  answer("asked for bob");
+  await settle();
+  assert.deepEqual(
+    world.engines.map(({ calls }) => calls),
+    [["stop"], ["setToken asked for bob"]],
+  );
+});
+
+test("a token asked for one session answers no other, in whatever order the answers come", async () => {
+  const world = known();
+  const { getToken, answer } = slowToken();
+  const { engine } = make({ token: "a", getToken }, world);
+  await engine.start();
+  const alice = world.engine;
+  const changing = engine.notifySessionChanged();
+  await settle();
+  // The session it asks for is not that of the replica whose token runs out meanwhile.
+  alice.emit({ type: "token_needed", code: "TOKEN_EXPIRED" });
+  await settle();
+  answer("b");
+  await changing;
+  assert.deepEqual(
+    world.engines.map(({ token, calls }) => [token, calls]),
+    [
+      ["a", ["stop"]],
+      ["b", []],
+    ],
+  );
+  answer("late, for alice");
+  await settle();
+  assert.deepEqual([world.engine.calls, engine.resolvedSession()?.userId], [[], "bob"]);
 });
 
 test("a late answer of the first start opens nothing beside a newer session", async () => {
