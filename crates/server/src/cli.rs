@@ -64,6 +64,9 @@ struct DevArgs {
     /// Serve the files cross-origin isolated, for precise clocks in measurements
     #[arg(long)]
     cross_origin_isolated: bool,
+    /// One more origin that the served pages may call; may be repeated
+    #[arg(long = "allow-connect", value_name = "ORIGIN", value_parser = origin)]
+    allow_connect: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -162,7 +165,11 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
     let options = ServerOptions {
         allowed_origins: args.listen.allow_origin.clone(),
         log,
-        files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: args.cross_origin_isolated },
+        files: StaticFiles {
+            directory: args.listen.static_dir.clone(),
+            cross_origin_isolated: args.cross_origin_isolated,
+            connect: args.allow_connect.clone(),
+        },
         ..ServerOptions::dev(args.listen.addr)
     };
     let notice = format!(
@@ -191,7 +198,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         behind_proxy: server.behind_proxy,
         requests_per_minute: Some(server.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)),
         log,
-        files: StaticFiles { directory: args.listen.static_dir.clone(), cross_origin_isolated: false },
+        files: StaticFiles { directory: args.listen.static_dir.clone(), ..StaticFiles::default() },
     };
     listen(&args.listen, options, schema, &notice).await
 }
@@ -240,6 +247,15 @@ async fn token(args: TokenArgs) -> Result<(), Failure> {
     }
     store.shutdown().await;
     say(&token)
+}
+
+/// An origin as it may stand in a policy: nothing that would end the directive it stands in.
+fn origin(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]/".contains(&byte));
+    match origin_of(text).filter(|origin| plain && origin == text) {
+        Some(origin) => Ok(origin),
+        None => Err("an origin looks like http://127.0.0.1:5000, without a path".to_owned()),
+    }
 }
 
 fn load_manifest(path: &Path) -> Result<Manifest, Failure> {

@@ -31,6 +31,8 @@ pub struct StaticFiles {
     pub directory: Option<PathBuf>,
     /// Whether pages are cross-origin isolated, which measuring with precise clocks needs.
     pub cross_origin_isolated: bool,
+    /// Origins beside this server's that pages may call, in the form `http://127.0.0.1:5000`.
+    pub connect: Vec<String>,
 }
 
 /// Builds all routes with what stands in front of them.
@@ -54,7 +56,7 @@ pub(crate) fn router(app: Arc<App>, files: StaticFiles) -> Router {
         .layer(no_store())
         .with_state(app.clone());
     let routes = match files.directory {
-        Some(directory) => api.fallback_service(static_files::service(&directory, files.cross_origin_isolated)),
+        Some(directory) => api.fallback_service(static_files::service(&directory, files.cross_origin_isolated, &files.connect)),
         None => api.fallback(not_found),
     };
     let nosniff = SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

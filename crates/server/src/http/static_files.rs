@@ -12,15 +12,18 @@ use tower_http::services::ServeDir;
 use crate::http::not_found;
 
 /// Serves a folder. Every answer is revalidated, so that a new version of the application is seen at once.
-pub(super) fn service(directory: &Path, cross_origin_isolated: bool) -> Router {
+pub(super) fn service(directory: &Path, cross_origin_isolated: bool, connect: &[String]) -> Router {
     let files = ServeDir::new(directory)
         .call_fallback_on_method_not_allowed(true)
         .fallback(axum::handler::HandlerWithoutStateExt::into_service(not_found));
-    Router::new().fallback_service(files).layer(middleware::from_fn(move |request: Request, next: Next| async move {
-        let policy = content_security_policy(request.headers());
-        let mut response = next.run(request).await;
-        secure(&mut response, policy, cross_origin_isolated);
-        response
+    let connect = connect.join(" ");
+    Router::new().fallback_service(files).layer(middleware::from_fn(move |request: Request, next: Next| {
+        let policy = content_security_policy(request.headers(), &connect);
+        async move {
+            let mut response = next.run(request).await;
+            secure(&mut response, policy, cross_origin_isolated);
+            response
+        }
     }))
 }
 
@@ -36,11 +39,11 @@ fn secure(response: &mut Response, policy: HeaderValue, cross_origin_isolated: b
 }
 
 /// `'self'` covers the WebSocket of the same host in current browsers; older ones need it named.
-fn content_security_policy(headers: &HeaderMap) -> HeaderValue {
+fn content_security_policy(headers: &HeaderMap, connect: &str) -> HeaderValue {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_plain_host(host));
     let sockets = host.map(|host| format!(" ws://{host} wss://{host}")).unwrap_or_default();
     let policy = format!(
-        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'{sockets}; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'{sockets} {connect}; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'self'"))
 }

@@ -69,7 +69,8 @@ async fn files_come_with_a_strict_policy() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), "<!doctype html>").unwrap();
     std::fs::write(folder.path().join("app.wasm"), b"\0asm").unwrap();
-    let files = StaticFiles { directory: Some(folder.path().to_owned()), cross_origin_isolated: true };
+    let connect = vec!["http://127.0.0.1:5000".to_owned()];
+    let files = StaticFiles { directory: Some(folder.path().to_owned()), cross_origin_isolated: true, connect };
     let options = ServerOptions { files, ..ServerOptions::dev(loopback()) };
     let server = TestServer::start(options, Schema::open()).await;
     let http = server.anonymous();
@@ -79,6 +80,7 @@ async fn files_come_with_a_strict_policy() {
         policy.starts_with("default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1"),
         "{policy}"
     );
+    assert!(policy.contains(" http://127.0.0.1:5000; base-uri"), "{policy}");
     assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"));
     assert_eq!(page.header("cache-control"), Some("no-cache"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
