@@ -8,7 +8,6 @@ import {
   type SyncEngine,
   type Write,
 } from "syncline";
-import wasmFile from "syncline/syncline_web_bg.wasm";
 import { type Account, signIn } from "./accounts.ts";
 
 /** The entities of syncline.toml. Times are ISO-8601 texts. A type, not an interface, so that it counts as plain data. */
@@ -42,7 +41,6 @@ export function createChatEngine(account: Account): ChatEngine {
     token: account.token,
     // The token may have expired, or the server may have a new database: this server gives sessions for the asking.
     getToken: async () => (await signIn(account.user)).token,
-    wasm: new URL(wasmFile, import.meta.url),
   });
 }
 

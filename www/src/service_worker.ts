@@ -7,7 +7,7 @@ declare const self: ServiceWorkerGlobalScope;
 
 export {};
 
-/** Set by build.mjs: the hash of everything below, and every file of the page, its content's hash in its name. */
+/** Set by service_worker.config.mjs: the hash of everything below, and every file of the page, its content's hash in its name. */
 declare const BUILD: string;
 declare const FILES: readonly string[];
 

@@ -40,10 +40,12 @@ pub(crate) fn ensure(repo: &Repo, packages: Packages) -> anyhow::Result<()> {
 
 /// Removes the packages.
 pub(crate) fn clean(repo: &Repo) -> anyhow::Result<()> {
-    let dir = repo.path("node_modules");
-    if dir.exists() {
-        note("removing node_modules");
-        std::fs::remove_dir_all(dir)?;
+    for name in ["node_modules", "www/node_modules"] {
+        let dir = repo.path(name);
+        if dir.exists() {
+            note(&format!("removing {name}"));
+            std::fs::remove_dir_all(dir)?;
+        }
     }
     Ok(())
 }
@@ -64,6 +66,26 @@ pub(crate) fn script(repo: &Repo, folder: &str, name: &str) -> Program {
         .args(["run", "--silent", "--prefix", folder, name])
         .env("PATH", path)
         .hint(format!("It ran the script `{name}` of {folder}/package.json; the reason stands above."))
+}
+
+/// Makes the tarball that would be published, in the folder `into`; npm's answer ends with its name.
+pub(crate) fn pack(repo: &Repo, folder: &str, into: &Path) -> anyhow::Result<String> {
+    let target = repo.path(folder);
+    Program::new(repo, npm())
+        .args(["pack", "--ignore-scripts", "--silent", "--pack-destination"])
+        .arg(into)
+        .arg(target)
+        .hint(NODE_HINT)
+        .capture()
+}
+
+/// Installs one tarball into a folder's own `node_modules`, as a user of the package does. Needs no network.
+pub(crate) fn install_tarball(repo: &Repo, folder: &str, tarball: &Path) -> anyhow::Result<()> {
+    Program::new(repo, npm())
+        .args(["install", "--no-save", "--no-package-lock", "--ignore-scripts", "--silent", "--prefix", folder])
+        .arg(tarball)
+        .hint(NODE_HINT)
+        .run()
 }
 
 fn check_node(repo: &Repo) -> anyhow::Result<()> {

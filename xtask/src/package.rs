@@ -1,4 +1,10 @@
 //! The TypeScript halves: the npm package in `pkg/` and the demo in `www/`, each built by its own `build` script.
+//!
+//! The demo is built as an application of somebody else would be: from the packed package, installed with npm.
+
+use std::fs;
+
+use anyhow::Context as _;
 
 use crate::manifest::Manifest;
 use crate::npm;
@@ -22,11 +28,30 @@ pub(crate) fn build(repo: &Repo) -> anyhow::Result<Manifest> {
     Ok(manifest)
 }
 
-/// Builds the demo from the package.
+/// Builds the demo from the packed package.
 pub(crate) fn build_demo(repo: &Repo) -> anyhow::Result<()> {
-    let made = ["pkg/package.json", "pkg/dist", "pkg/wasm"];
+    lock::alone(repo, || install_packed(repo))?;
     let own = ["www", "tsconfig.base.json", "package-lock.json"];
-    build_folder(repo, "www", &[own, made].concat())
+    build_folder(repo, "www", &[&own, PUBLISHED].concat())
+}
+
+/// What `npm pack` puts into the tarball.
+const PUBLISHED: &[&str] = &["pkg/package.json", "pkg/dist", "pkg/wasm"];
+
+/// Packs `pkg/` and installs the tarball, and nothing else, into `www/node_modules`.
+fn install_packed(repo: &Repo) -> anyhow::Result<()> {
+    let stamp = Stamp::new(repo, "packed", Inputs::default().paths(repo, PUBLISHED)?);
+    if stamp.is_current(&[repo.path("www/node_modules/syncline/package.json")]) {
+        return Ok(());
+    }
+    let folder = repo.tools().join("packed");
+    fs::create_dir_all(&folder)?;
+    step("Packing pkg/ and installing it into www/node_modules: syncline, from the tarball", || {
+        let answer = npm::pack(repo, "pkg", &folder)?;
+        let name = answer.lines().rfind(|line| !line.is_empty()).context("npm pack named no tarball")?;
+        npm::install_tarball(repo, "www", &folder.join(name.trim()))
+    })?;
+    stamp.write()
 }
 
 fn build_folder(repo: &Repo, folder: &str, inputs: &[&str]) -> anyhow::Result<()> {
