@@ -1,8 +1,14 @@
 //! `cargo xtask demo`: from a checkout to a running chat.
 
+mod control;
+mod supervisor;
+
 use std::fs;
 use std::io::IsTerminal as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use anyhow::Context as _;
@@ -10,44 +16,66 @@ use anyhow::Context as _;
 use crate::process::on_path;
 use crate::progress::note;
 use crate::repo::Repo;
-use crate::server::{self, Options, Profile, Server};
+use crate::server::{self, Profile};
 use crate::{package, ports};
+use control::Admission;
+use supervisor::{Plan, Supervisor};
 
-/// Builds what changed, starts the server on `.demo/syncline.db`, and stays until Ctrl-C.
-pub(crate) fn run(repo: &Repo, port: Option<u16>, open: bool) -> anyhow::Result<()> {
+/// How the demo is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    /// Port on 127.0.0.1; the first free one if absent.
+    pub(crate) port: Option<u16>,
+    /// The folder of its database; `.demo` if absent.
+    pub(crate) data: Option<PathBuf>,
+    /// Whether a browser window is opened.
+    pub(crate) open: bool,
+}
+
+/// Builds what changed, starts the server, and stays until Ctrl-C.
+pub(crate) fn run(repo: &Repo, wishes: Wishes) -> anyhow::Result<()> {
     // Before minutes of building: a port that is taken is known now.
-    let port = ports::choose(port)?;
+    let port = ports::choose(wishes.port)?;
     note("The first run compiles everything, which takes a few minutes; later runs start in seconds.");
     let program = server::build(repo, Profile::Test)?;
     package::build(repo)?;
     package::build_demo(repo)?;
 
-    let db = repo.path(".demo/syncline.db");
-    if let Some(folder) = db.parent() {
-        fs::create_dir_all(folder)?;
-    }
+    let data = wishes.data.unwrap_or_else(|| repo.path(".demo"));
+    fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
     let stop = when_interrupted()?;
-    let pages = repo.path("www/dist");
-    let manifest = repo.path("www/syncline.toml");
-    let options = Options { port, db: &db, static_dir: Some(&pages), manifest: Some(&manifest) };
-    let mut server = Server::start(repo, &program, &options)?;
-    announce(&server.url);
-    if open {
-        open_browser(&server.url);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("opening a port for the page's buttons")?;
+    let control_port = listener.local_addr()?.port();
+    let admission = Admission::new(port, control_port)?;
+    let address = format!("http://127.0.0.1:{port}");
+    let page = format!("{address}/?devices=2#{}", admission.fragment());
+    let supervisor = Arc::new(Supervisor::start(Plan {
+        repo: repo.clone(),
+        program,
+        port,
+        db: data.join("syncline.db"),
+        pages: repo.path("www/dist"),
+        manifest: repo.path("www/syncline.toml"),
+        connect: format!("http://127.0.0.1:{control_port}"),
+    })?);
+    control::serve(listener, admission, supervisor.clone());
+    announce(&address, &page, &data.display().to_string());
+    if wishes.open {
+        open_browser(&page);
     }
-    server.wait(&stop)
+    supervisor.watch(&stop)
 }
 
 #[expect(clippy::print_stdout, reason = "the address is the answer of this command")]
-fn announce(url: &str) {
+fn announce(address: &str, page: &str, data: &str) {
     println!();
-    println!("Syncline's demo runs at {url}");
+    println!("Two devices side by side, with buttons to cut their networks and to kill the server:");
     println!();
-    println!("  1. Open {url}/?user=alice in one window and {url}/?user=bob in another, and sign in.");
-    println!("  2. As one of them create a channel with both as members, and write.");
-    println!("  3. Switch one window offline, go on writing, close it, open it again, go online.");
+    println!("  {page}");
     println!();
-    println!("Data stays in .demo/syncline.db; delete that folder to start anew. Ctrl-C stops the server.");
+    println!("The chat itself, a window for each user: {address}/?user=alice and {address}/?user=bob");
+    println!();
+    println!("Data stays in {data}; delete that folder to start anew. Ctrl-C stops the server.");
 }
 
 /// A channel that speaks when this process is asked to end.

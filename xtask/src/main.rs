@@ -22,6 +22,7 @@ mod tidy;
 mod tools;
 mod wasm;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -42,6 +43,9 @@ enum Action {
         /// Port on 127.0.0.1; the first free one from 4321 on if absent
         #[arg(long)]
         port: Option<u16>,
+        /// Folder for its database; `.demo` if absent
+        #[arg(long)]
+        data: Option<PathBuf>,
         /// Do not open a browser window
         #[arg(long)]
         no_open: bool,
@@ -99,7 +103,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "sizes and lists are the answers of their commands")]
 fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
     match action {
-        Action::Demo { port, no_open } => demo::run(repo, port, !no_open)?,
+        Action::Demo { port, data, no_open } => demo::run(repo, demo::Wishes { port, data, open: !no_open })?,
         Action::Test { list: true, .. } => println!("{}", test::list()),
         Action::Test { suites, list: false } => test::run(repo, &suites)?,
         Action::Build => {

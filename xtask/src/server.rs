@@ -3,8 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::Receiver;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,6 +71,9 @@ impl Server {
         if let Some(file) = options.manifest {
             command = command.arg("--manifest").arg(file);
         }
+        if let Some(origin) = options.connect {
+            command = command.args(["--allow-connect", origin]);
+        }
         let mut child = command
             .into_command()
             // A test's own output must stay readable; what the server says of itself goes where steps go.
@@ -89,22 +91,29 @@ impl Server {
     /// Starts one for a test run: a free port and an empty database in `folder`.
     pub(crate) fn start_empty(repo: &Repo, program: &Path, folder: &Path) -> anyhow::Result<Self> {
         let db = folder.join("syncline.db");
-        Self::start(repo, program, &Options { port: ports::any()?, db: &db, static_dir: None, manifest: None })
+        Self::start(repo, program, &Options { port: ports::any()?, db: &db, static_dir: None, manifest: None, connect: None })
     }
 
-    /// Waits until the server ends by itself, or until `stop` says that it should.
-    pub(crate) fn wait(&mut self, stop: &Receiver<()>) -> anyhow::Result<()> {
-        while stop.recv_timeout(POLL_INTERVAL).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("The server stopped ({status}); its reason stands above.");
-            }
-        }
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Lets it finish what it does, for a while.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
         // A terminal's Ctrl-C reached the server too. A signal meant for this process alone did not, so it is passed on.
         let _ = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline && self.child.try_wait()?.is_none() {
+        while Instant::now() < deadline && self.ended()?.is_none() {
             thread::sleep(POLL_INTERVAL);
         }
+        Ok(())
+    }
+
+    /// Ends it in the middle of whatever it does (SIGKILL).
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 }
@@ -128,6 +137,8 @@ pub(crate) struct Options<'a> {
     pub(crate) static_dir: Option<&'a Path>,
     /// What declares entities and policies; without it any entity is open to anybody.
     pub(crate) manifest: Option<&'a Path>,
+    /// One more origin that its pages may call.
+    pub(crate) connect: Option<&'a str>,
 }
 
 fn wait_until_healthy(child: &mut Child, address: &str) -> anyhow::Result<()> {
@@ -157,6 +168,7 @@ fn is_healthy(address: &str) -> bool {
 /// How long a server may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 const START_LIMIT: Duration = Duration::from_secs(30);
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often something that takes a moment is looked at.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
