@@ -196,7 +196,9 @@ impl Client {
 
     fn set_now(&mut self, now: Timestamp) {
         if now < self.now {
-            self.timers.move_back(self.now.0 - now.0);
+            let step = self.now.0 - now.0;
+            self.timers.move_back(step);
+            self.link.server_ahead_ms = self.link.server_ahead_ms.saturating_add_unsigned(step);
         }
         self.now = now;
     }

@@ -50,7 +50,7 @@ fn issue_all(database: &IdbDatabase, kind: &StorageKind) -> Result<(Transaction,
     let (stores, durability) = scope(kind);
     let tx = Transaction::begin(database, stores, durability)?;
     let answer = match kind {
-        StorageKind::Enqueue { records } => enqueue(&tx, records)?,
+        StorageKind::Enqueue { records, remove } => enqueue(&tx, records, remove)?,
         StorageKind::UpdateQueue { fence, put, remove } => {
             check_fence(&tx, *fence)?;
             update_queue(&tx, put.clone(), remove.clone())?
@@ -126,7 +126,8 @@ pub async fn load(database: &IdbDatabase, identity: &str) -> Result<StoredReplic
     Ok(loaded.take())
 }
 
-fn enqueue(tx: &Transaction, records: &[Vec<u8>]) -> Result<Answer, StorageFailure> {
+fn enqueue(tx: &Transaction, records: &[Vec<u8>], remove: &[u64]) -> Result<Answer, StorageFailure> {
+    remove_from_queue(tx, remove)?;
     let queue = tx.store(Store::PendingMutations)?;
     let added: Result<Vec<IdbRequest>, JsValue> = records.iter().map(|record| queue.add(&bytes_out(record))).collect();
     added.map(Answer::Minted).map_err(|thrown| failure_of(&thrown))

@@ -34,7 +34,7 @@ impl Opened {
 
     async fn enqueue(&self, records: &[&str]) -> Vec<u64> {
         let records = records.iter().map(|record| record.as_bytes().to_vec()).collect();
-        match self.run(StorageKind::Enqueue { records }).await {
+        match self.run(StorageKind::Enqueue { records, remove: Vec::new() }).await {
             Ok(StoredValue::Keys(keys)) => keys,
             other => panic!("{other:?}"),
         }
@@ -225,7 +225,7 @@ async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
     ))
     .await;
     assert_eq!(lost.get(), Some(Lost::VersionChange));
-    let failure = run(database.raw(), &StorageKind::Enqueue { records: vec![vec![1]] }).await.unwrap_err();
+    let failure = run(database.raw(), &StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await.unwrap_err();
     assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure:?}");
 }
 
@@ -236,7 +236,7 @@ async fn the_quota_shows_at_the_end_of_the_transaction() {
         "globalThis.put = IDBObjectStore.prototype.add;
          IDBObjectStore.prototype.add = function () { throw new DOMException('no room', 'QuotaExceededError') }",
     );
-    let result = opened.run(StorageKind::Enqueue { records: vec![vec![1]] }).await;
+    let result = opened.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await;
     eval("IDBObjectStore.prototype.add = put");
     assert_eq!(result, Err(StorageFailure::Full));
     let broken = JsValue::from_str("not bytes");

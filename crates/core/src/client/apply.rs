@@ -163,7 +163,7 @@ impl Client {
         }
         let removed = self.leave_passed();
         self.refresh_rows(&dirty);
-        self.queue_commit(put, removed, None);
+        self.queue_commit(put, removed, Vec::new());
         true
     }
 

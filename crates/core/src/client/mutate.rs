@@ -192,7 +192,8 @@ impl Client {
             self.storage.note_discarded(place);
         }
         // The next `Enqueue` leaves out what the queue no longer has.
-        self.update_queue(Vec::new(), mutation.key().into_iter().chain(mutation.replaces).collect());
+        let keys: Vec<u64> = mutation.key().into_iter().chain(mutation.replaces).collect();
+        self.remove_from_queue(&keys);
         self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
     }
 }

@@ -62,6 +62,7 @@ pub(crate) struct Mutation {
     pub(crate) text: String,
     pub(crate) state: MutationState,
     pub(crate) durability: Durability,
+    /// By the server's clock.
     pub(crate) first_sent_at: Option<Timestamp>,
     pub(crate) parked: Parked,
     /// The record of the failed write that this one tries again. It goes once this one is on disk, so that at no time neither is.

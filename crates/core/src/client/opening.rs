@@ -6,10 +6,10 @@ use super::base::Generation;
 use super::connection::Phase;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationRecordError};
-use super::replica_record::{ReplicaRecord, ReplicaRecordError, first_key};
+use super::replica_record::{ReplicaRecord, ReplicaRecordError};
 use super::segment::{SegmentError, read_segment};
 use super::storage_flow::explain;
-use super::{Client, Event, StorageFailure, StoredReplica};
+use super::{Client, Event, StorageFailure, StorageKind, StoredReplica};
 
 /// What the records of a database turned out to be.
 #[derive(Debug, Default)]
@@ -130,18 +130,14 @@ impl Client {
         }
         if !findings.damaged.is_empty() {
             self.problem(ErrorCode::StorageCorrupt, "stored rows are damaged: everything is fetched again");
-            // On disk before the damaged records go: without them the cursor would promise rows that are not there.
             self.record.shown.token = None;
-            self.queue_commit(Vec::new(), Vec::new(), None);
-            self.pump_storage();
-            for key in findings.damaged {
-                self.quarantine(key);
-            }
+            let fence = self.storage.fence;
+            let quarantine = |key| StorageKind::Quarantine { fence, key };
+            // The damaged records go once that is on disk: without them a cursor would promise rows that are not there.
+            self.queue_commit(Vec::new(), Vec::new(), findings.damaged.into_iter().map(quarantine).collect());
         }
-        for generation in findings.stale {
-            let first = first_key(generation);
-            self.delete_generation(first, first + u64::from(u32::MAX));
-        }
+        let stale = findings.stale.into_iter().map(|generation| self.without_generation(generation)).collect();
+        self.tidy(stale);
     }
 
     /// Puts the stored writes in front of those made before the database was open, and folds all of them anew.

@@ -57,10 +57,12 @@ pub struct StorageRequest {
 /// What to do with the database. `docs/storage.md` names the stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageKind {
-    /// Strict. Adds records to the queue; gives their keys.
+    /// Strict. Adds records to the queue and removes those they replace; gives the keys of the new ones.
     Enqueue {
         /// Mutation records, in order.
         records: Vec<Vec<u8>>,
+        /// Keys to remove.
+        remove: Vec<u64>,
     },
     /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there.
     UpdateQueue {

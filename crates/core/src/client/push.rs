@@ -42,7 +42,7 @@ pub(crate) struct PushFlow {
     backoff: Backoff,
     /// Transactions in one batch; one after the server found a batch too large.
     batch_max: usize,
-    /// Writes whose end is durable here, to be reported.
+    /// Failed writes whose end is durable here: the server need not remember it much longer.
     processed: Vec<OpId>,
 }
 
@@ -143,7 +143,7 @@ impl Client {
     fn marks(&self, batch: &[(QueuePlace, OpId)]) -> Vec<(u64, Vec<u8>)> {
         let record = |place: &QueuePlace| {
             let mutation = self.queue.get(*place).filter(|mutation| mutation.state == MutationState::Pending)?;
-            Some((mutation.key()?, mutation.encode(&MutationState::Sent, Some(self.now))))
+            Some((mutation.key()?, mutation.encode(&MutationState::Sent, Some(self.server_now()))))
         };
         if self.storage.reaches_disk() { batch.iter().filter_map(|(place, _)| record(place)).collect() } else { Vec::new() }
     }
@@ -190,12 +190,13 @@ impl Client {
 
     fn send_flight(&mut self) {
         let Some(mut flight) = self.push.flight.take() else { return };
+        let now = self.server_now();
         let mut transactions: Vec<RawJson> = Vec::with_capacity(flight.writes.len());
         for (place, op_id) in &flight.writes {
             let Some(mutation) = self.queue.get_mut(*place) else { continue };
             transactions.push(RawJson::from_checked(mutation.text.as_str()));
             if mutation.state == MutationState::Pending {
-                mutation.first_sent_at = Some(self.now);
+                mutation.first_sent_at = Some(now);
                 self.queue.set_state(*place, MutationState::Sent);
                 if flight.connected {
                     self.notify(Event::MutationSent { op_id: op_id.clone() });
@@ -289,7 +290,7 @@ impl Client {
         }
         let removed = self.leave_passed();
         if !removed.is_empty() {
-            self.queue_commit(Vec::new(), removed, None);
+            self.queue_commit(Vec::new(), removed, Vec::new());
         }
     }
 
@@ -356,16 +357,18 @@ impl Client {
         let Some(mutation) = self.queue.get(place) else { return };
         let op_id = mutation.intent.op_id.clone();
         let state = MutationState::Failed(error.clone());
-        let put: Vec<_> = mutation.key().map(|key| (key, mutation.encode(&state, mutation.first_sent_at))).into_iter().collect();
+        let record = mutation.key().map(|key| (key, mutation.encode(&state, mutation.first_sent_at)));
         let rows = self.rows_of(place);
         self.queue.set_state(place, state);
         self.refresh_rows(&rows);
-        self.update_queue(put, Vec::new());
+        if let Some((key, record)) = record {
+            self.store_failure(key, record, op_id.clone());
+        }
         self.notify(Event::MutationFailed { op_id, error });
     }
 
     /// Takes applied writes that the shown rows contain out of queue and overlay; gives their records on disk.
-    pub(super) fn leave_passed(&mut self) -> Vec<(u64, OpId)> {
+    pub(super) fn leave_passed(&mut self) -> Vec<u64> {
         let mut removed = Vec::new();
         if self.record.shown.token.is_none() {
             // Everything is fetched again: the rows shown until then may be of another history, whose numbers say nothing.
@@ -377,11 +380,11 @@ impl Client {
         for place in self.queue.passed_by(self.record.shown.seq) {
             rows.extend(self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { continue };
-            removed.extend(mutation.key().map(|key| (key, mutation.intent.op_id)));
+            removed.extend(mutation.key());
             replaced.extend(mutation.replaces);
         }
         self.refresh_rows(&rows);
-        self.update_queue(Vec::new(), replaced);
+        self.remove_from_queue(&replaced);
         removed
     }
 

@@ -7,7 +7,7 @@ use super::apply::add_page;
 use super::base::Generation;
 use super::connection::Phase;
 use super::names::EntityIndex;
-use super::replica_record::{Position, StagingPosition, first_key};
+use super::replica_record::{Position, StagingPosition};
 
 impl Client {
     /// The server says the cursor is of no use. The rows stay shown until a new copy is complete.
@@ -32,7 +32,7 @@ impl Client {
     fn forget_cursor(&mut self) {
         self.held.clear();
         if self.record.shown.token.take().is_some() {
-            self.queue_commit(Vec::new(), Vec::new(), None);
+            self.queue_commit(Vec::new(), Vec::new(), Vec::new());
         }
     }
 
@@ -40,9 +40,9 @@ impl Client {
     pub(super) fn drop_staging(&mut self) {
         self.staging = None;
         if let Some(staging) = self.record.staging.take() {
-            let first = first_key(staging.position.generation);
-            self.queue_commit(Vec::new(), Vec::new(), Some((first, first + u64::from(u32::MAX))));
-            self.storage.last_generation = self.storage.last_generation.max(staging.position.generation);
+            let generation = staging.position.generation;
+            self.queue_commit(Vec::new(), Vec::new(), vec![self.without_generation(generation)]);
+            self.storage.last_generation = self.storage.last_generation.max(generation);
         }
     }
 
@@ -71,7 +71,7 @@ impl Client {
         if complete {
             self.show_staging(records);
         } else {
-            self.queue_commit(records, Vec::new(), None);
+            self.queue_commit(records, Vec::new(), Vec::new());
         }
         true
     }
@@ -90,9 +90,8 @@ impl Client {
         }
         let removed = self.leave_passed();
         self.refresh_rows(&self.overlay.touched());
-        let first = first_key(old.number);
         // Queued as it is: the rows of the last page and the exchange are one transaction.
-        self.queue_commit(records, removed, Some((first, first + u64::from(u32::MAX))));
+        self.queue_commit(records, removed, vec![self.without_generation(old.number)]);
     }
 
     fn compare_entity(&mut self, old: &Generation, entity: EntityIndex) {

@@ -1,12 +1,11 @@
 //! What goes to the database, in which order, and what a failure means.
 
-use std::collections::VecDeque;
-
 use syncline_protocol::{ErrorCode, ErrorDetail, OpId, limits};
 
 use super::compaction::Compaction;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::Durability;
+use super::replica_record::first_key;
 use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
 
 /// Where things are kept.
@@ -18,27 +17,27 @@ enum Mode {
     Memory(String),
 }
 
+/// Records with their keys.
+pub(super) type Records = Vec<(u64, Vec<u8>)>;
+
 /// Rows and a new place in the stream, to be written together.
 #[derive(Debug)]
 struct Commit {
-    put: Vec<(u64, Vec<u8>)>,
+    put: Records,
+    put_bytes: usize,
     replica: Vec<u8>,
-    removed: Vec<(u64, OpId)>,
-    /// Keys of `entities` that nothing refers to afterwards.
-    then_delete: Vec<(u64, u64)>,
-}
-
-impl Commit {
-    fn bytes(&self) -> usize {
-        self.put.iter().map(|(_, bytes)| bytes.len()).sum()
-    }
+    remove_queue: Vec<u64>,
+    /// What may be tidied away once this is on disk.
+    then: Vec<StorageKind>,
 }
 
 /// What records of the queue become.
 #[derive(Debug, Default)]
 struct QueueUpdate {
-    put: Vec<(u64, Vec<u8>)>,
+    put: Records,
     remove: Vec<u64>,
+    /// Rejected writes that the records tell of: once these are on disk the server need not remember.
+    processed: Vec<OpId>,
     /// Whether the application knows that the disk refused a part of it.
     told: bool,
 }
@@ -62,8 +61,7 @@ enum Purpose {
     Mark,
     Commit {
         replica: Vec<u8>,
-        removed: Vec<OpId>,
-        then_delete: Vec<(u64, u64)>,
+        then: Vec<StorageKind>,
     },
     Compact(Box<Compaction>),
     /// Records of the queue rewritten or removed.
@@ -84,7 +82,7 @@ pub(crate) struct StorageFlow {
     /// Requests without a reply, in no order.
     requests: Vec<(RequestId, Purpose)>,
     unstored: Vec<QueuePlace>,
-    commits: VecDeque<Commit>,
+    commits: Vec<Commit>,
     enqueueing: bool,
     committing: bool,
     compaction: CompactionState,
@@ -128,7 +126,7 @@ impl StorageFlow {
 
     /// Bytes of rows that wait for the disk.
     pub(crate) fn backlog_bytes(&self) -> usize {
-        self.commits.iter().map(Commit::bytes).sum()
+        self.commits.iter().map(|commit| commit.put_bytes).sum()
     }
 
     pub(crate) fn public_state(&self) -> StorageState {
@@ -175,35 +173,52 @@ impl Client {
     }
 
     /// Queues rows, removals and the replica's present place to be written together. Without a database it does nothing.
-    pub(super) fn queue_commit(&mut self, put: Vec<(u64, Vec<u8>)>, removed: Vec<(u64, OpId)>, then_delete: Option<(u64, u64)>) {
+    pub(super) fn queue_commit(&mut self, mut put: Records, mut remove_queue: Vec<u64>, mut then: Vec<StorageKind>) {
         if self.storage.mode != Mode::Disk {
             return;
         }
+        let put_bytes = put.iter().map(|(_, bytes)| bytes.len()).sum();
         let replica = self.record.encode();
-        self.storage.commits.push_back(Commit { put, replica, removed, then_delete: then_delete.into_iter().collect() });
+        match self.storage.commits.last_mut() {
+            // Large transactions make the strict ones of the queue wait.
+            Some(last) if last.put_bytes + put_bytes <= limits::SEGMENT_BYTES_MAX => {
+                last.put.append(&mut put);
+                last.put_bytes += put_bytes;
+                last.replica = replica;
+                last.remove_queue.append(&mut remove_queue);
+                last.then.append(&mut then);
+            }
+            Some(_) | None => self.storage.commits.push(Commit { put, put_bytes, replica, remove_queue, then }),
+        }
     }
 
-    /// Rewrites and removes records of the queue.
-    pub(super) fn update_queue(&mut self, put: Vec<(u64, Vec<u8>)>, remove: Vec<u64>) {
+    /// Stores the end of a write in the queue.
+    pub(super) fn store_failure(&mut self, key: u64, record: Vec<u8>, op_id: OpId) {
+        // The newer word about a record alone: the order of requests in one transaction is nothing to rely on.
+        self.storage.owed.put.retain(|(other, _)| *other != key);
+        self.storage.owed.put.push((key, record));
+        self.storage.owed.processed.push(op_id);
+        self.repeat_queue_update();
+    }
+
+    /// Removes records of the queue.
+    pub(super) fn remove_from_queue(&mut self, keys: &[u64]) {
+        self.storage.owed.put.retain(|(key, _)| !keys.contains(key));
+        self.storage.owed.remove.extend_from_slice(keys);
+        self.repeat_queue_update();
+    }
+
+    /// Asks for what is to change in the queue, and again for what the disk refused to change.
+    pub(super) fn repeat_queue_update(&mut self) {
+        let update = std::mem::take(&mut self.storage.owed);
         if !self.storage.has_disk {
             return;
         }
-        let mut update = std::mem::take(&mut self.storage.owed);
-        // The newer word about a record alone: the order of requests in one transaction is nothing to rely on.
-        update.put.retain(|(key, _)| put.iter().all(|(other, _)| other != key));
-        update.put.extend(put);
-        update.remove.extend(remove);
-        update.put.retain(|(key, _)| !update.remove.contains(key));
         if !(update.put.is_empty() && update.remove.is_empty()) {
             let fence = self.storage.fence;
             let (put, remove) = (update.put.clone(), update.remove.clone());
             self.request(Purpose::Queue(update), StorageKind::UpdateQueue { fence, put, remove });
         }
-    }
-
-    /// Asks again for what the disk refused to change in the queue.
-    pub(super) fn repeat_queue_update(&mut self) {
-        self.update_queue(Vec::new(), Vec::new());
     }
 
     /// The disk did not take a change of the queue: without it a reload brings the former state back.
@@ -221,17 +236,21 @@ impl Client {
         let owed = &mut self.storage.owed;
         update.put.append(&mut owed.put);
         update.remove.append(&mut owed.remove);
+        update.processed.append(&mut owed.processed);
         *owed = update;
     }
 
-    pub(super) fn delete_generation(&mut self, first: u64, last: u64) {
-        let fence = self.storage.fence;
-        self.request(Purpose::Tidy, StorageKind::DeleteGeneration { fence, first, last });
+    /// Asks for something that nothing depends on.
+    pub(super) fn tidy(&mut self, kinds: Vec<StorageKind>) {
+        for kind in kinds {
+            self.request(Purpose::Tidy, kind);
+        }
     }
 
-    pub(super) fn quarantine(&mut self, key: u64) {
-        let fence = self.storage.fence;
-        self.request(Purpose::Tidy, StorageKind::Quarantine { fence, key });
+    /// What deletes every record of a generation.
+    pub(super) fn without_generation(&self, generation: u64) -> StorageKind {
+        let first = first_key(generation);
+        StorageKind::DeleteGeneration { fence: self.storage.fence, first, last: first + u64::from(u32::MAX) }
     }
 
     /// Makes requests of what waits: all new writes in one, rows in another, compaction when nothing else is on.
@@ -280,46 +299,35 @@ impl Client {
             return;
         }
         let mut records = Vec::new();
+        let mut remove = Vec::new();
         let mut places = Vec::new();
         for place in std::mem::take(&mut self.storage.unstored) {
             let Some(mutation) = self.queue.get_mut(place) else { continue };
             mutation.durability = Durability::Storing;
+            remove.extend(mutation.replaces);
             records.push(mutation.encode(&mutation.state, mutation.first_sent_at));
             places.push(place);
         }
         if !places.is_empty() {
             self.storage.enqueueing = true;
-            self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records });
+            self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records, remove });
         }
     }
 
     fn pump_commit(&mut self) {
-        if self.storage.committing {
+        if self.storage.committing || self.storage.commits.is_empty() {
             return;
         }
-        let Some(mut commit) = self.storage.commits.pop_front() else { return };
-        while let Some(next) = self.storage.commits.front() {
-            // Large transactions make the strict ones of the queue wait.
-            if commit.bytes() + next.bytes() > limits::SEGMENT_BYTES_MAX {
-                break;
-            }
-            let Some(next) = self.storage.commits.pop_front() else { break };
-            commit.put.extend(next.put);
-            commit.removed.extend(next.removed);
-            commit.then_delete.extend(next.then_delete);
-            commit.replica = next.replica;
-        }
         self.storage.committing = true;
-        let Commit { put, replica, removed, then_delete } = commit;
-        let (remove_queue, removed) = removed.into_iter().unzip();
+        let Commit { put, replica, remove_queue, then, .. } = self.storage.commits.remove(0);
         let (fence, expect) = (self.storage.fence, self.storage.written.clone());
         self.request(
-            Purpose::Commit { replica: replica.clone(), removed, then_delete },
+            Purpose::Commit { replica: replica.clone(), then },
             StorageKind::Commit { fence, expect, replica, put, delete: Vec::new(), remove_queue },
         );
     }
 
-    pub(super) fn request_compaction(&mut self, compaction: Compaction, put: Vec<(u64, Vec<u8>)>, delete: Vec<u64>) {
+    pub(super) fn request_compaction(&mut self, compaction: Compaction, put: Records, delete: Vec<u64>) {
         let (fence, generation) = (self.storage.fence, self.base.number);
         self.request(Purpose::Compact(Box::new(compaction)), StorageKind::Compact { fence, generation, put, delete });
     }
@@ -330,10 +338,10 @@ impl Client {
         match self.storage.requests.swap_remove(at).1 {
             Purpose::Enqueue(places) => self.enqueued(&places, result),
             Purpose::Mark => self.batch_marked(request, result),
-            Purpose::Commit { replica, removed, then_delete } => {
+            Purpose::Commit { replica, then } => {
                 self.storage.committing = false;
                 match result {
-                    Ok(_) => self.committed(replica, removed, then_delete),
+                    Ok(_) => self.committed(replica, then),
                     Err(failure) => self.degrade(&failure),
                 }
             }
@@ -342,11 +350,10 @@ impl Client {
                 Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
                 Err(_) => self.storage.compaction_is_off(),
             },
-            Purpose::Queue(update) => {
-                if let Err(failure) = result {
-                    self.queue_update_failed(update, &failure);
-                }
-            }
+            Purpose::Queue(update) => match result {
+                Ok(_) => self.push.report_processed(update.processed),
+                Err(failure) => self.queue_update_failed(update, &failure),
+            },
             Purpose::Tidy if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
             Purpose::Tidy => {}
         }
@@ -359,14 +366,14 @@ impl Client {
                 let mut remove = Vec::new();
                 for (place, key) in places.iter().zip(keys) {
                     if let Some(mutation) = self.queue.get_mut(*place) {
-                        remove.extend(mutation.replaces.take());
+                        mutation.replaces = None;
                         self.durable(*place, Durability::Stored(key));
                     } else if let Some(at) = self.storage.discarded.iter().position(|discarded| discarded == place) {
                         self.storage.discarded.swap_remove(at);
                         remove.push(key);
                     }
                 }
-                self.update_queue(Vec::new(), remove);
+                self.remove_from_queue(&remove);
             }
             result => {
                 let failure = result.err().unwrap_or_else(|| StorageFailure::Corrupt("keys are missing".to_owned()));
@@ -384,15 +391,12 @@ impl Client {
         }
     }
 
-    fn committed(&mut self, replica: Vec<u8>, removed: Vec<OpId>, then_delete: Vec<(u64, u64)>) {
+    fn committed(&mut self, replica: Vec<u8>, then: Vec<StorageKind>) {
         self.storage.written = Some(replica);
         if self.storage.compaction == CompactionState::Done {
             self.storage.compaction = CompactionState::Due;
         }
-        self.push.report_processed(removed);
-        for (first, last) in then_delete {
-            self.delete_generation(first, last);
-        }
+        self.tidy(then);
     }
 
     /// The database no longer takes what it should: go on in memory and say so. Nothing that was written is dropped.

@@ -308,4 +308,37 @@ tests! {
         script.expect(&["failed: OUTCOME_UNKNOWN", "synced 5"]);
         assert_eq!(script.client.status().failed, 1);
     }
+
+    fn a_wrong_clock_neither_fails_a_fresh_write_nor_sends_a_forgotten_one() {
+        const SENT: u64 = 1_700_000_000_000;
+        for (clock, floor, expected) in [
+            (1_000, SENT - 1, &["synced 5", "push 1"][..]),
+            (4_000_000_000_000, SENT + 60_000, &["failed: OUTCOME_UNKNOWN", "synced 5"]),
+        ] {
+            let mut script = Script::unstarted(false);
+            script.now = clock;
+            script.give(Input::Start { identity: Some(alice()) });
+            script.give(Input::Opened(Box::default()));
+            script.go_live();
+            script.give(closed(1006));
+            script.wait_for_retry();
+            greet(&mut script, 0, SENT);
+            script.write();
+            script.pass(100);
+            script.give(closed(1006));
+            script.wait_for_retry();
+            script.log.clear();
+            greet(&mut script, floor, SENT + 100_000);
+            script.log = script.log.split_once('\n').unwrap().1.to_owned();
+            script.expect(expected);
+        }
+    }
+}
+
+/// Opens the socket of a replica that stands where the server does.
+fn greet(script: &mut Script, outcome_floor: u64, server_time: u64) {
+    script.give(Input::SocketOpened);
+    script.give(Input::Received(format!(
+        r#"{{"type":"welcome","protocol":1,"identity":{{"user_id":"alice","tenant_id":null}},"epoch":"e","head":5,"resume":"stream","outcome_floor":{outcome_floor},"server_time":{server_time},"heartbeat_ms":20000}}"#
+    )));
 }

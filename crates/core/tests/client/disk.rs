@@ -62,7 +62,8 @@ impl Disk {
 impl DiskState {
     fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
         match kind {
-            StorageKind::Enqueue { records } => {
+            StorageKind::Enqueue { records, remove } => {
+                self.queue.retain(|key, _| !remove.contains(key));
                 let mut keys = Vec::new();
                 for record in records {
                     self.next_queue_key += 1;

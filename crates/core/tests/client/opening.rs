@@ -98,6 +98,15 @@ tests! {
         }
         assert!(stores(&node.disk, "secret one") && stores(&node.disk, "secret two"));
         server.hide("Todo", "r1");
+        let mut gone = 0;
+        while !node.rows("Todo").is_empty() && (node.store_one(NOW) || node.stream(&server) || node.receive_one(NOW)) {
+            // A stop here: the next start goes on with the cleaning.
+            let mut again = reopen(&mut random, &node.disk);
+            let hidden = !again.rows("Todo").contains_key("r1");
+            gone += usize::from(hidden);
+            assert!(!hidden || !stores(&again.disk, "secret"), "a start left what the reader may not see");
+        }
+        assert!(gone > 1, "{gone}");
         settle(&mut node, &mut server);
         assert!(!stores(&node.disk, "secret"), "the disk still holds what the reader may not see");
         assert!(stores(&node.disk, "open"));
@@ -198,6 +207,25 @@ tests! {
             let ids: Vec<String> = server.rows.keys().map(|(_, id)| id.clone()).collect();
             assert_eq!(healed.rows("Todo").into_keys().collect::<Vec<_>>(), ids);
         });
+    }
+
+    fn damaged_rows_stay_until_the_disk_knows_that_they_are_missing() {
+        let mut random = Random::new(5);
+        let mut server = Server::new();
+        let mut node = grown(&mut random, &mut server, 5);
+        node.disconnect(NOW);
+        let mut disk = node.disk.clone();
+        disk.now.entities.values_mut().next().unwrap().truncate(9);
+        let records = disk.now.entities.clone();
+        let mut refused = Node::new(&mut random, disk, NOW);
+        refused.store_one(NOW);
+        refused.disk.failing = 1;
+        while refused.store_one(NOW) {}
+        assert_eq!(refused.disk.now.entities, records, "a cursor without its rows would hide what is missing");
+        let mut healed = reopen(&mut random, &refused.disk);
+        assert_eq!(healed.disk.now.journal.len(), 1);
+        settle(&mut healed, &mut server);
+        assert_eq!(healed.rows("Todo").len(), server.rows.len());
     }
 
     fn random_bytes_in_every_store_never_panic() {

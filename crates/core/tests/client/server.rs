@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) outcomes: BTreeMap<OpId, (String, OutcomeResult)>,
     pub(crate) page_changes: usize,
     pub(crate) outcome_floor: Timestamp,
+    /// What each push reported.
+    pub(crate) processed: Vec<Vec<OpId>>,
     pub(crate) stream_max: u64,
     /// Answer this many transactions with `retry`.
     pub(crate) busy: usize,
@@ -46,6 +48,7 @@ impl Server {
             outcomes: BTreeMap::new(),
             page_changes: 4,
             outcome_floor: Timestamp(0),
+            processed: Vec::new(),
             stream_max: 12,
             busy: 0,
         }
@@ -159,6 +162,7 @@ impl Server {
     }
 
     pub(crate) fn push(&mut self, push: &Push) -> Vec<OutcomeResult> {
+        self.processed.push(push.processed.clone());
         let mut stopped = false;
         push.transactions
             .iter()
