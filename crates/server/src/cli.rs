@@ -1,7 +1,7 @@
 //! The command line: `syncline dev`, `serve`, `import` and `token`. `docs/server.md` is its reference.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use syncline_core::server::Schema;
 use syncline_protocol::EntityName;
 
-use crate::import::import;
+use crate::import::{Progress, import};
 use crate::manifest::Manifest;
 use crate::origin::origin_of;
 use crate::store::{LogRetention, PolicyUse, SessionKind, Store, StoreOptions};
@@ -32,7 +32,7 @@ enum Command {
     Dev(DevArgs),
     /// For production: what the manifest says and nothing else
     Serve(ServeArgs),
-    /// Stores the rows of a file, all or none: a JSON array, or one JSON object a line
+    /// Stores the rows of a file, all or none: a JSON array, one JSON object a line, or CSV
     Import(ImportArgs),
     /// Issues a session's token for `serve` and prints it
     Token(TokenArgs),
@@ -80,7 +80,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct ImportArgs {
-    /// The file of rows
+    /// The file of rows; CSV ends in .csv, or in .tsv with tabs
     file: PathBuf,
     /// The entity they are of
     #[arg(long, value_name = "ENTITY")]
@@ -224,9 +224,27 @@ async fn import_file(args: ImportArgs) -> Result<(), Failure> {
         Some(path) => open_store(&args.db, load_manifest(path)?.schema, PolicyUse::Adopt)?,
         None => open_store(&args.db, Schema::open(), PolicyUse::Keep)?,
     };
-    let report = import(&store, &args.file, &entity, args.tenant.as_deref()).await;
+    let progress = Progress::default();
+    let importing = import(&store, &args.file, &entity, args.tenant.as_deref(), progress.clone());
+    let report = tokio::select! {
+        report = importing => report,
+        never = show_progress(&progress) => match never {},
+    };
     store.shutdown().await;
     say(report?)
+}
+
+/// Says on stderr how far an import is: over and over on one line of a terminal, now and then in a log.
+async fn show_progress(progress: &Progress) -> std::convert::Infallible {
+    let is_terminal = io::stderr().is_terminal();
+    let pause = if is_terminal { Duration::from_millis(200) } else { Duration::from_secs(5) };
+    loop {
+        tokio::time::sleep(pause).await;
+        let percent = progress.percent().unwrap_or_default();
+        let end = if is_terminal { "\r" } else { "\n" };
+        // Nobody reading is no reason to stop.
+        let _ = write!(io::stderr(), "{} rows, {percent} % of the file{end}", progress.rows());
+    }
 }
 
 async fn token(args: TokenArgs) -> Result<(), Failure> {

@@ -1,9 +1,13 @@
-//! `syncline import`: a file of rows, whole or not at all.
+//! `syncline import`: a file of rows, whole or not at all: a JSON array, one JSON object a line, or CSV.
 //!
 //! The file is read as a stream, so its size is no limit; everything happens in one database transaction, cut into
 //! replication transactions of a thousand rows. A row without an id gets one made of the file's name and its place in it, so
 //! that a second import of the same file changes nothing.
 
+mod comma_separated;
+mod progress;
+
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -16,6 +20,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use syncline_protocol::{EntityName, ErrorCode, IdError, RowId, ValueError, limits, parse_row};
 
+use crate::import::progress::Counted;
+pub use crate::import::progress::Progress;
 use crate::store::{ImportRefusal, ImportedRow, RowImport, Store, StoreError};
 
 /// What an import did.
@@ -71,8 +77,18 @@ pub enum ImportError {
         source: io::Error,
     },
     /// Neither a JSON array nor one JSON object a line.
-    #[error("the file is neither a JSON array of objects nor one JSON object a line")]
+    #[error(
+        "the file is neither a JSON array of objects nor one JSON object a line; CSV is told by the ending .csv, or .tsv with tabs"
+    )]
     Shape,
+    /// A line of CSV that does not read as one.
+    #[error("{place}: {message}; nothing was imported")]
+    Text {
+        /// Where.
+        place: Place,
+        /// Why.
+        message: String,
+    },
     /// The text is no JSON from here on.
     #[error("{place}: {message}; nothing was imported")]
     Json {
@@ -122,14 +138,20 @@ impl Place {
     }
 }
 
-/// Imports a file's rows as one entity's.
+/// Imports a file's rows as one entity's, telling `progress` how far it is.
 ///
 /// # Errors
 /// When the file cannot be read, a row cannot be stored, or the database fails; nothing is kept then.
-pub async fn import(store: &Store, path: &Path, entity: &EntityName, tenant: Option<&str>) -> Result<ImportReport, ImportError> {
+pub async fn import(
+    store: &Store,
+    path: &Path,
+    entity: &EntityName,
+    tenant: Option<&str>,
+    progress: Progress,
+) -> Result<ImportReport, ImportError> {
     let path = path.to_owned();
     let began = Instant::now();
-    let mut report = store.import(entity, tenant, move |rows| read_file(&path, rows)).await?;
+    let mut report = store.import(entity, tenant, move |rows| read_file(&path, rows, progress)).await?;
     report.elapsed = began.elapsed();
     Ok(report)
 }
@@ -137,15 +159,20 @@ pub async fn import(store: &Store, path: &Path, entity: &EntityName, tenant: Opt
 /// Bytes one row may take in the file: twice what it may when stored, because a file may be indented.
 const ROW_TEXT_MAX: usize = 2 * limits::ROW_BYTES_MAX;
 
-fn read_file(path: &Path, rows: &mut RowImport<'_>) -> Result<ImportReport, ImportError> {
+fn read_file(path: &Path, rows: &mut RowImport<'_>, progress: Progress) -> Result<ImportReport, ImportError> {
     let failed = |source| ImportError::Read { path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path).map_err(failed)?);
-    let mut file = FileImport { path, prefix: id_prefix(path), rows, report: ImportReport::default() };
-    match first_byte(&mut reader).map_err(failed)? {
-        Some(b'[') => file.array(reader)?,
-        Some(b'{') => file.lines(reader)?,
-        None => {}
-        Some(_) => return Err(ImportError::Shape),
+    let file = File::open(path).map_err(failed)?;
+    progress.begin(file.metadata().map_err(failed)?.len());
+    let mut reader = BufReader::with_capacity(64 * 1024, Counted { reader: file, progress: progress.clone() });
+    let mut file = FileImport { path, prefix: id_prefix(path), rows, report: ImportReport::default(), progress };
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    match (first_byte(&mut reader).map_err(failed)?, extension.as_str()) {
+        (None, _) => {}
+        (Some(_), "csv") => file.comma_separated(reader, b',')?,
+        (Some(_), "tsv") => file.comma_separated(reader, b'\t')?,
+        (Some(b'['), _) => file.array(reader)?,
+        (Some(b'{'), _) => file.lines(reader)?,
+        (Some(_), _) => return Err(ImportError::Shape),
     }
     let report = file.report;
     rows.finish()?;
@@ -180,6 +207,7 @@ struct FileImport<'a, 'b> {
     prefix: String,
     rows: &'a mut RowImport<'b>,
     report: ImportReport,
+    progress: Progress,
 }
 
 impl FileImport<'_, '_> {
@@ -236,6 +264,7 @@ impl FileImport<'_, '_> {
             Err(ImportRefusal::Row { code, message }) => return Err(refused(place, code, &message)),
             Err(ImportRefusal::Store(error)) => return Err(error.into()),
         }
+        self.progress.row();
         Ok(())
     }
 }
@@ -258,7 +287,7 @@ struct Budgeted<'a, R> {
     budget: &'a std::cell::Cell<usize>,
 }
 
-impl<R: BufRead> Read for Budgeted<'_, R> {
+impl<R: Read> Read for Budgeted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let left = self.budget.get().checked_sub(read);

@@ -1,7 +1,7 @@
 //! Rows from outside, in bulk: no policies, but the schema's types, and only what differs is written.
 
 use rusqlite::Connection;
-use syncline_core::server::Schema;
+use syncline_core::server::{Entity, Schema};
 use syncline_protocol::{EntityName, ErrorCode, OpId, Row, RowId};
 
 use crate::store::StoreError;
@@ -80,6 +80,11 @@ impl<'a> RowImport<'a> {
             self.finish()?;
         }
         Ok(done)
+    }
+
+    /// How the entity is declared; `None` in an open schema, and for an entity that does not exist.
+    pub fn entity(&self) -> Option<&'a Entity> {
+        self.schema.entity(self.entity.as_str())
     }
 
     /// Ends the replication transaction under way.
