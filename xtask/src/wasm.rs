@@ -80,10 +80,22 @@ fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
         // Cargo knows best whether its inputs changed; it answers in a fraction of a second when they did not.
         Program::cargo(repo)
             .args(["build", "--package", &package, "--lib", "--target", WASM_TARGET, "--profile", &build.profile])
+            .args(["--config", &without_machine_paths(repo)?])
             .run()
     })?;
     let compiled = repo.target().join(WASM_TARGET).join(&build.profile).join(format!("{}.wasm", package.replace('-', "_")));
     lock::alone(repo, || generate(repo, build, &compiled))
+}
+
+/// A setting that keeps the folders of this machine out of the module: the places of panics are named in it.
+fn without_machine_paths(repo: &Repo) -> anyhow::Result<String> {
+    let sysroot = Program::new(repo, "rustc").args(["--print", "sysroot"]).capture()?;
+    let home = std::env::home_dir().unwrap_or_default().join(".cargo");
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or(home, PathBuf::from);
+    let folders = [(cargo_home.display().to_string(), "cargo"), (sysroot.trim().to_owned(), "rust")];
+    // Cargo adds this list to the one in .cargo/config.toml.
+    let flags = folders.map(|(folder, name)| format!("'--remap-path-prefix={folder}={name}'"));
+    Ok(format!("target.{WASM_TARGET}.rustflags=[{}]", flags.join(",")))
 }
 
 /// Makes the files that a page loads from the compiled module, unless they are there.
@@ -113,7 +125,7 @@ fn bindgen(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
         fs::remove_dir_all(&out)?;
     }
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(compiled).typescript(true).remove_name_section(true).remove_producers_section(true);
+    bindgen.input_path(compiled).typescript(true).remove_name_section(false).remove_producers_section(true);
     match build.target {
         Target::Web => bindgen.web(true)?,
         Target::Bundler => bindgen.bundler(true)?,
