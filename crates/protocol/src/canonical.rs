@@ -2,57 +2,211 @@
 //!
 //! Two ends that hold the same intent hold the same bytes, so a hash of them tells a replay from a reused op_id. Numbers
 //! are printed as ECMAScript prints them and keys are sorted by UTF-16 code units, so JavaScript needs no library for it.
+//!
+//! The client goes from text to canonical text and never holds a tree of values; only the server has the use of one.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::Row;
-use crate::json::{Object, finish, write_float, write_value};
+use crate::json::{Object, Reader, Token, finish, write_float, write_int, write_text, write_uint};
 use crate::order::{positions, sort_positions};
+use crate::value::{check_key, check_number, check_text};
+use crate::{EntityName, Row, ValueError, limits};
 
 /// Encodes a value canonically.
 pub fn canonical_json(value: &Value) -> String {
     let mut out = Vec::new();
-    write_canonical(&mut out, value);
+    write_value(&mut out, value);
     finish(out)
 }
 
 /// Encodes a row canonically.
 pub fn canonical_row(row: &Row) -> String {
     let mut out = Vec::new();
-    write_canonical_row(&mut out, row);
+    write_row(&mut out, row);
     finish(out)
 }
 
-fn write_canonical(out: &mut Vec<u8>, value: &Value) {
+fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::Number(number) => write_float(out, number.as_f64().unwrap_or_default()),
+        Value::String(text) => write_text(out, text.as_bytes()),
         Value::Array(items) => {
             out.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_canonical(out, item);
+                write_value(out, item);
             }
             out.push(b']');
         }
-        Value::Object(members) => write_canonical_row(out, members),
-        Value::Null | Value::Bool(_) | Value::String(_) => write_value(out, value),
+        Value::Object(members) => write_row(out, members),
     }
 }
 
-pub(crate) fn write_canonical_row(out: &mut Vec<u8>, members: &Row) {
-    let entries: Vec<(&String, &Value)> = members.iter().collect();
-    let entry = |position: u32| entries.get(position as usize).copied();
-    let units = |position: u32| entry(position).into_iter().flat_map(|(key, _)| key.encode_utf16());
+fn write_row(out: &mut Vec<u8>, members: &Row) {
+    let mut entries: Vec<(&String, &Value)> = members.iter().collect();
     // The map is in UTF-8 order, which differs from UTF-16 order only beyond the basic plane.
-    let mut order = positions(entries.len());
-    sort_positions(&mut order, &mut |left, right| units(left).cmp(units(right)));
+    entries.sort_by(|(left, _), (right, _)| utf16_order(left, right));
     let mut object = Object::begin(out);
-    for (key, value) in order.into_iter().filter_map(entry) {
-        write_canonical(object.name(key), value);
+    for (key, value) in entries {
+        write_value(object.name(key), value);
     }
     object.end();
+}
+
+/// Appends the canonical encoding of the value that comes next. A value that cannot be stored is encoded all the same.
+pub fn write_canonical(out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+    // A field of a row: one level below it.
+    Encoder { path: String::new(), depth: 1, problem: None }.value(out, reader);
+}
+
+/// Appends the canonical encoding of the row that comes next; gives what about it cannot be stored, if anything.
+pub(crate) fn write_canonical_row(out: &mut Vec<u8>, reader: &mut Reader<'_>) -> Option<ValueError> {
+    let mut encoder = Encoder { path: String::new(), depth: 0, problem: None };
+    encoder.object(out, reader);
+    encoder.problem
+}
+
+/// Encodes, and checks on the way. Values are written before it is known whether the text they stand in is JSON to its end.
+struct Encoder {
+    /// Where it is below the row: `tags[2].label`.
+    path: String,
+    depth: usize,
+    /// The first value that cannot be stored.
+    problem: Option<ValueError>,
+}
+
+impl Encoder {
+    fn value(&mut self, out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+        if self.depth > limits::VALUE_DEPTH_MAX {
+            self.note(Err(|path| ValueError::TooDeep { path }));
+        }
+        match reader.token() {
+            Token::Null => out.extend_from_slice(b"null"),
+            Token::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Token::Int(value) if value.unsigned_abs() <= limits::INTEGER_MAX.unsigned_abs() => write_int(out, value),
+            Token::Int(value) => self.number(out, json_number(value)),
+            #[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
+            Token::Large(value) => self.number(out, value as f64),
+            Token::Float(value) => self.number(out, value),
+            Token::Text(text) => {
+                self.note(check_text(&text));
+                write_text(out, text.as_bytes());
+            }
+            Token::Array => self.array(out, reader),
+            Token::Object => self.object(out, reader),
+        }
+    }
+
+    fn number(&mut self, out: &mut Vec<u8>, value: f64) {
+        self.note(check_number(value));
+        write_float(out, value);
+    }
+
+    fn array(&mut self, out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+        let above = self.path.len();
+        out.push(b'[');
+        let mut list = reader.array();
+        let mut index = 0;
+        while reader.next_item(&mut list) {
+            if index > 0 {
+                out.push(b',');
+            }
+            let mut place = Vec::new();
+            write_uint(&mut place, index);
+            self.path.extend(["[", &finish(place), "]"]);
+            self.below(above, out, reader);
+            index += 1;
+        }
+        out.push(b']');
+    }
+
+    fn object(&mut self, out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+        let (above, start) = (self.path.len(), out.len());
+        let (mut before, mut count, mut in_order) = (Cow::default(), 0, true);
+        let mut list = reader.object();
+        let mut object = Object::begin(out);
+        while let Some(name) = reader.next_name(&mut list) {
+            in_order &= count == 0 || utf16_order(&before, &name).is_lt();
+            self.path.extend([if above > 0 { "." } else { "" }, &name]);
+            self.note(check_key(&name));
+            if self.depth == 0
+                && let (Err(error), None) = (EntityName::check_field(&name), &self.problem)
+            {
+                self.problem = Some(error.into());
+            }
+            self.below(above, object.name(&name), reader);
+            before = name;
+            count += 1;
+        }
+        object.end();
+        if !in_order {
+            count = sort_members(out, start);
+        }
+        if self.depth == 0 && count > limits::ROW_FIELDS_MAX {
+            self.problem = Some(ValueError::TooManyFields { count });
+        }
+    }
+
+    /// Encodes an item or member, then leaves its path.
+    fn below(&mut self, above: usize, out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+        self.depth += 1;
+        self.value(out, reader);
+        self.depth -= 1;
+        self.path.truncate(above);
+    }
+
+    /// Keeps the first problem.
+    fn note(&mut self, check: Result<(), fn(String) -> ValueError>) {
+        if let (Err(problem), None) = (check, &self.problem) {
+            self.problem = Some(problem(self.path.clone()));
+        }
+    }
+}
+
+/// Sorts the members of the object that was appended at `start`. Of those with one name the last one stays, as everywhere in
+/// JSON. Gives how many they are.
+pub(crate) fn sort_members(out: &mut Vec<u8>, start: usize) -> usize {
+    let text = finish(out.split_off(start));
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    let mut reader = Reader::new(&text);
+    let mut list = reader.object();
+    while let Some(name) = reader.next_name(&mut list) {
+        names.push(name);
+        values.push(reader.raw());
+    }
+    let mut order = positions(names.len());
+    let name = |position: u32| names.get(position as usize).map_or("", |name| name);
+    sort_positions(&mut order, &mut |left, right| utf16_order(name(left), name(right)));
+    let mut object = Object::begin(out);
+    let mut count = 0;
+    let mut rest = order.iter().peekable();
+    while let Some(&position) = rest.next() {
+        // Equal ones are in the order in which they came.
+        if rest.peek().is_none_or(|&&next| name(next) != name(position)) {
+            object.raw(name(position), values.get(position as usize).copied().unwrap_or("null"));
+            count += 1;
+        }
+    }
+    object.end();
+    count
+}
+
+/// Compares by UTF-16 code units.
+fn utf16_order(left: &str, right: &str) -> Ordering {
+    left.encode_utf16().cmp(right.encode_utf16())
+}
+
+/// A number as every JSON library can hold it.
+#[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
+const fn json_number(value: i64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]
@@ -68,10 +222,17 @@ mod tests {
             ),
             (r#"{"€":"\u000f\n\"\\/","\r":true,"é":null}"#, "{\"\\r\":true,\"é\":null,\"€\":\"\\u000f\\n\\\"\\\\/\"}"),
             (r#"{"\ud83d\ude00":1,"\ufb33":2}"#, "{\"\u{1f600}\":1,\"\u{fb33}\":2}"),
+            (
+                r#"{"b":1,"a":{"d":[],"c":{}},"b":2,"a":3,"b":{"z":-1,"y":-9007199254740991}}"#,
+                r#"{"a":3,"b":{"y":-9007199254740991,"z":-1}}"#,
+            ),
         ];
         for (text, canonical) in cases {
             let value: Value = serde_json::from_str(text).unwrap();
             assert_eq!(canonical_json(&value), canonical);
+            let mut out = Vec::new();
+            write_canonical(&mut out, &mut Reader::new(text));
+            assert_eq!(finish(out), canonical);
         }
     }
 }

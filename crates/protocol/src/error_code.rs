@@ -171,7 +171,7 @@ pub struct ErrorBody {
 }
 
 /// What went wrong, as it stands in answers, close reasons and outcomes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ErrorDetail {
     /// One of [`ErrorCode::code`], or a newer one.
     pub code: String,

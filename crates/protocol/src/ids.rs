@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::Reader;
 use crate::{ErrorCode, limits};
 
 /// Why a string is no id.
@@ -49,6 +50,12 @@ macro_rules! text_id {
                 let text = text.into();
                 $check(&text)?;
                 Ok(Self(text))
+            }
+
+            /// Takes a text that was read. Is it none, the reader fails, and nobody gets to see what it read.
+            pub fn read(text: String, reader: &mut Reader<'_>) -> Self {
+                note(reader, $check(&text));
+                Self(text)
             }
 
             /// The text itself.
@@ -156,6 +163,12 @@ fn hex(bytes: &[u8]) -> String {
         .flat_map(|byte| [byte >> 4, byte & 15])
         .map(|nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0'))
         .collect()
+}
+
+fn note(reader: &mut Reader<'_>, check: Result<(), IdError>) {
+    if let Err(error) = check {
+        reader.fail(error.to_string());
+    }
 }
 
 fn check_row_id(text: &str) -> Result<(), IdError> {

@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::write_canonical_row;
 use crate::json::{Object, finish, write_float};
-use crate::message_reader::read_all;
-use crate::value::check_row;
-use crate::{EntityName, ErrorCode, IdError, OpId, Row, RowId, Timestamp, ValueError, limits};
+use crate::{EntityName, ErrorCode, IdError, OpId, RowId, RowText, Timestamp, ValueError, limits};
 
 /// What a change does to its row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,7 +84,7 @@ pub struct IntentChange {
     /// What to do.
     pub kind: ChangeKind,
     /// Insert: the fields. Update: the fields that change. Delete: absent.
-    pub data: Option<Row>,
+    pub data: Option<RowText>,
     /// What the writer had seen; absent for an insert.
     pub base: Option<Base>,
 }
@@ -153,38 +150,35 @@ impl Intent {
     /// # Errors
     /// When its shape, an id, a value or its size is not as documented. An unknown kind is no error here.
     pub fn parse(text: &str) -> Result<Self, IntentError> {
-        let intent = read_all(text, Self::read).map_err(|error| IntentError::Shape(error.to_string()))?;
-        intent.check()?;
+        let intent = Self::read(text)?;
+        intent.freeze()?;
         Ok(intent)
     }
 
-    /// Checks an intent that was built or parsed as part of a larger message.
+    /// Checks an intent that was built; gives its canonical bytes.
     ///
     /// # Errors
-    /// As [`Intent::parse`].
-    pub fn check(&self) -> Result<(), IntentError> {
+    /// When a change has no data that needs it, or the whole is too large.
+    pub fn freeze(&self) -> Result<String, IntentError> {
         let sizes = 1..=limits::TRANSACTION_CHANGES_MAX;
         if !sizes.contains(&self.changes.len()) || self.after.len() > limits::AFTER_MAX {
             return Err(IntentError::Size);
         }
         for change in &self.changes {
             let needs_data = matches!(change.kind, ChangeKind::Insert | ChangeKind::Update);
-            match &change.data {
-                Some(data) => check_row(data)?,
-                None if needs_data => {
-                    return Err(IntentError::NoData {
-                        kind: change.kind.as_str().to_owned(),
-                        entity: change.entity.to_string(),
-                        row_id: change.row_id.to_string(),
-                    });
-                }
-                None => {}
+            if needs_data && change.data.is_none() {
+                return Err(IntentError::NoData {
+                    kind: change.kind.as_str().to_owned(),
+                    entity: change.entity.to_string(),
+                    row_id: change.row_id.to_string(),
+                });
             }
         }
-        if self.canonical().len() > limits::TRANSACTION_BYTES_MAX {
+        let text = self.canonical();
+        if text.len() > limits::TRANSACTION_BYTES_MAX {
             return Err(IntentError::Size);
         }
-        Ok(())
+        Ok(text)
     }
 
     /// The canonical bytes: equal for equal intents, whoever encodes them.
@@ -224,7 +218,7 @@ impl IntentChange {
             base_object.end();
         }
         if let Some(data) = &self.data {
-            write_canonical_row(object.name("data"), data);
+            object.raw("data", data.get());
         }
         object.text("entity", self.entity.as_str());
         object.text("kind", self.kind.as_str());

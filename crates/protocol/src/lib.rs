@@ -16,10 +16,11 @@ mod message_writer;
 mod order;
 mod page;
 mod raw_json;
+mod row_text;
 mod subprotocol;
 mod value;
 
-pub use canonical::{canonical_json, canonical_row};
+pub use canonical::{canonical_json, canonical_row, write_canonical};
 pub use checksum::{change_checksum, frame_checksum};
 pub use error_code::{ErrorBody, ErrorCode, ErrorDetail};
 pub use ids::{ClientId, EntityName, IdError, OpId, RowId, Timestamp, row_id_v7};
@@ -31,8 +32,9 @@ pub use message::{
 pub use order::{positions, sort_positions};
 pub use page::{Change, Cursor, Page, SnapshotMark, TransactionInfo};
 pub use raw_json::RawJson;
+pub use row_text::RowText;
 pub use subprotocol::{BEARER_PREFIX, SUBPROTOCOL, bearer_subprotocol, token_from_subprotocol};
-pub use value::{Row, ValueError, check_value, parse_row};
+pub use value::{Row, ValueError, parse_row};
 
 /// Version of the wire that this build speaks; a peer with another one answers `PROTOCOL_MISMATCH`.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,7 +1,5 @@
 //! Pages of a pull and frames of a socket: one shape, so that one piece of code applies both.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::{ChangeKind, ClientId, EntityName, OpId, RawJson, RowId, Timestamp, frame_checksum};
@@ -29,15 +27,15 @@ pub struct Change {
     /// The row after the change, without its id; absent for `delete` and `leave`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<RawJson>,
-    /// With `update`: the fields its writer changed.
+    /// With `update`: a list of the fields its writer changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<String>>,
-    /// Seq of each field's last change, for fields whose seq differs from the row's.
+    pub columns: Option<RawJson>,
+    /// By name the seq of each field's last change, for fields whose seq differs from the row's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub column_seqs: Option<BTreeMap<String, u64>>,
-    /// What the writer had seen, as the intent said it.
+    pub column_seqs: Option<RawJson>,
+    /// What the writer had seen, as the intent said it: a [`Base`](crate::Base).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<crate::Base>,
+    pub base: Option<RawJson>,
 }
 
 /// Whose work a contiguous range of changes is.

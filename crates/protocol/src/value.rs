@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::message_reader::{read_all, read_row};
-use crate::{EntityName, ErrorCode, IdError, canonical_row, limits};
+use crate::{ErrorCode, IdError, RowText, limits};
 
-/// The fields of a row by name, without its id. Kept in order of the names' UTF-8 bytes.
+/// The fields of a row by name, without its id, as a server looks at them. In order of the names' UTF-8 bytes.
 pub type Row = Map<String, Value>;
 
 /// Why a value cannot be stored. `path` names the place: `tags[2].label`.
@@ -74,78 +73,37 @@ impl ValueError {
 /// Parses and checks a row: an object whose values can be stored.
 ///
 /// # Errors
-/// When the text is no JSON object (half a surrogate pair counts as that), or holds a value that cannot be stored.
+/// As [`RowText::parse`].
 pub fn parse_row(text: &str) -> Result<Row, ValueError> {
-    let row = read_all(text, read_row).map_err(|error| ValueError::NotAnObject(error.to_string()))?;
-    check_row(&row)?;
-    Ok(row)
+    let row = RowText::parse(text)?;
+    serde_json::from_str(row.get()).map_err(|error| ValueError::NotAnObject(error.to_string()))
 }
 
-/// Checks a row that was parsed as part of a larger message.
-///
-/// # Errors
-/// When it holds a value that cannot be stored.
-pub(crate) fn check_row(row: &Row) -> Result<(), ValueError> {
-    if row.len() > limits::ROW_FIELDS_MAX {
-        return Err(ValueError::TooManyFields { count: row.len() });
-    }
-    for (name, value) in row {
-        check_key(name, name)?;
-        EntityName::check_field(name)?;
-        check_value(value, name, 1)?;
-    }
-    let bytes = canonical_row(row).len();
-    if bytes > limits::ROW_BYTES_MAX {
-        return Err(ValueError::TooLarge { bytes });
-    }
-    Ok(())
-}
+/// Says at which place something cannot be stored.
+pub(crate) type Refusal = fn(String) -> ValueError;
 
-/// Checks one value at `path`, `depth` levels below its row.
-///
-/// # Errors
-/// As [`parse_row`].
-pub fn check_value(value: &Value, path: &str, depth: usize) -> Result<(), ValueError> {
-    if depth > limits::VALUE_DEPTH_MAX {
-        return Err(ValueError::TooDeep { path: path.to_owned() });
-    }
-    match value {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::Number(number) => check_number(number, path),
-        Value::String(text) => check_text(text, path),
-        Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| check_value(item, &format!("{path}[{index}]"), depth + 1))
-        }
-        Value::Object(members) => members.iter().try_for_each(|(key, member)| {
-            let path = format!("{path}.{key}");
-            check_key(key, &path)?;
-            check_value(member, &path, depth + 1)
-        }),
-    }
-}
-
-fn check_number(number: &serde_json::Number, path: &str) -> Result<(), ValueError> {
+pub(crate) fn check_number(number: f64) -> Result<(), Refusal> {
     // JavaScript prints whole numbers below 1e21 without an exponent: the canonical bytes of 1e19 are those of an integer
     // that it cannot count, so both spellings are refused. From 1e21 on a number can only have been meant as a float.
-    let magnitude = number.as_f64().unwrap_or_default().abs();
+    let magnitude = number.abs();
     if magnitude > INTEGER_FLOAT_MAX && magnitude < 1e21 {
-        return Err(ValueError::OutOfRange { path: path.to_owned() });
+        return Err(|path| ValueError::OutOfRange { path });
     }
     Ok(())
 }
 
-fn check_text(text: &str, path: &str) -> Result<(), ValueError> {
+pub(crate) fn check_text(text: &str) -> Result<(), Refusal> {
     if text.contains('\0') {
-        return Err(ValueError::NulInText { path: path.to_owned() });
+        return Err(|path| ValueError::NulInText { path });
     }
     Ok(())
 }
 
-fn check_key(key: &str, path: &str) -> Result<(), ValueError> {
+pub(crate) fn check_key(key: &str) -> Result<(), Refusal> {
     if matches!(key, "__proto__" | "constructor" | "prototype") {
-        return Err(ValueError::ReservedKey { path: path.to_owned() });
+        return Err(|path| ValueError::ReservedKey { path });
     }
-    check_text(key, path)
+    check_text(key)
 }
 
 /// [`limits::INTEGER_MAX`] as the number JavaScript sees.

@@ -5,7 +5,7 @@
 
 use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
-use syncline_protocol::json::{JsonError, Object, Reader, finish, write_text};
+use syncline_protocol::json::{JsonError, Object, Reader, Slot, finish, write_text};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::Storage;
@@ -98,22 +98,20 @@ fn to_json(known: &[Known]) -> String {
 }
 
 fn from_json(text: &str) -> Result<Vec<Known>, JsonError> {
-    let mut known = Vec::new();
-    let mut reader = Reader::new(text);
-    reader.array(&mut |reader| {
-        let mut entry = Known { token_hash: String::new(), identity: Identity::default() };
-        reader.fields(&["token_hash", "identity"], &[], &mut |name, reader| {
-            match name {
-                "identity" => entry.identity = Identity::read(reader)?,
-                _ => entry.token_hash = reader.text()?.into_owned(),
-            }
-            Ok(())
-        })?;
-        known.push(entry);
-        Ok(())
-    })?;
-    reader.finish()?;
-    Ok(known)
+    let (mut reader, mut known) = (Reader::new(text), Vec::new());
+    let mut list = reader.array();
+    while reader.next_item(&mut list) {
+        let (mut token_hash, mut identity) = (String::new(), Identity::default());
+        reader.members(
+            &mut [
+                ("token_hash", Slot::Text(&mut token_hash)),
+                ("identity", Slot::Nested(&mut |reader| identity = Identity::read(reader))),
+            ],
+            &mut [],
+        );
+        known.push(Known { token_hash, identity });
+    }
+    reader.finish().map(|()| known)
 }
 
 fn map_name(app_name: &str) -> String {

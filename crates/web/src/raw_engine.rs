@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use js_sys::{Function, Promise};
 use syncline_core::client::{Client, ClientError, Event, Input, NewChange};
-use syncline_protocol::json::{JsonError, Object, Reader, finish};
-use syncline_protocol::{ChangeKind, ErrorCode, OpId, RowId};
+use syncline_protocol::json::{Object, finish};
+use syncline_protocol::{ErrorCode, OpId, RowId};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -65,7 +65,8 @@ impl RawEngine {
     /// The code of what is wrong with the changes. Nothing happened then.
     pub fn mutate(&self, changes_json: &str) -> Result<String, JsValue> {
         refuse_after_panic()?;
-        let changes = read_changes(changes_json).map_err(|error| raw_error(ErrorCode::InvalidJson, &error.to_string()))?;
+        let changes =
+            NewChange::parse_list(changes_json).map_err(|error| raw_error(ErrorCode::InvalidJson, &error.to_string()))?;
         let accepted = self.engine.call(|client, now| client.mutate(now, changes)).map_err(|error| client_error(&error))?;
         let events = self.engine.take_events();
         Ok(mutated(&accepted.op_id, &accepted.row_ids, &events))
@@ -191,32 +192,6 @@ impl RawEngine {
     fn events(&self) -> String {
         Event::list_to_json(&self.engine.take_events())
     }
-}
-
-fn read_changes(text: &str) -> Result<Vec<NewChange>, JsonError> {
-    let mut changes = Vec::new();
-    let mut reader = Reader::new(text);
-    reader.array(&mut |reader| {
-        changes.push(read_change(reader)?);
-        Ok(())
-    })?;
-    reader.finish()?;
-    Ok(changes)
-}
-
-fn read_change(reader: &mut Reader<'_>) -> Result<NewChange, JsonError> {
-    let kind = ChangeKind::Unknown(String::new());
-    let mut change = NewChange { entity: String::new(), row_id: None, kind, data: None };
-    reader.fields(&["entity", "kind"], &["row_id", "data"], &mut |name, reader| {
-        match name {
-            "entity" => change.entity = reader.text()?.into_owned(),
-            "kind" => change.kind = ChangeKind::from(reader.text()?.into_owned()),
-            "row_id" => change.row_id = reader.optional_text()?,
-            _ => change.data = reader.optional(Reader::map)?,
-        }
-        Ok(())
-    })?;
-    Ok(change)
 }
 
 fn mutated(op_id: &OpId, row_ids: &[RowId], events: &[Event]) -> String {

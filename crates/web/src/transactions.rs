@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
-use syncline_protocol::json::Reader;
+use syncline_protocol::json::{Reader, Slot};
 use wasm_bindgen::JsValue;
 use web_sys::{IdbDatabase, IdbObjectStore, IdbRequest};
 
@@ -232,11 +232,8 @@ fn issue(request: Result<IdbRequest, JsValue>) -> Result<(), StorageFailure> {
 fn shown_generation(replica: &[u8]) -> Option<u64> {
     let mut reader = Reader::new(std::str::from_utf8(replica).ok()?);
     let mut generation = 0;
-    let read = reader.fields(&["generation"], &[], &mut |_, reader| {
-        generation = reader.uint()?;
-        Ok(())
-    });
-    read.and_then(|()| reader.finish()).ok().map(|()| generation)
+    reader.members(&mut [("generation", Slot::Uint(&mut generation))], &mut []);
+    reader.finish().ok().map(|()| generation)
 }
 
 const FENCE: &str = "fence";

@@ -1,6 +1,6 @@
 //! Takes pages and frames into the base: whole, in order, or not at all.
 
-use syncline_protocol::{Change, ChangeKind, ErrorCode, Page, positions, sort_positions};
+use syncline_protocol::{Change, ChangeKind, ErrorCode, Page, RawJson, positions, sort_positions};
 
 use super::Client;
 use super::base::{BaseChange, Generation};
@@ -258,7 +258,7 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
         }
         let section = sections.last_mut()?;
         match &change.data {
-            Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref()).ok()?,
+            Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref().map(RawJson::get)).ok()?,
             // A deletion matters only where an earlier record holds the row.
             None if generation.contains(names.intern(entity), id.as_bytes()) => section.add_tombstone(id, change.seq),
             None => {}
@@ -278,7 +278,8 @@ fn can_be_encoded(page: &Page) -> bool {
             sections.push(SectionWriter::new(entity));
         }
         let (Some(section), Some(data)) = (sections.get_mut(at), &change.data) else { return true };
-        section.add_json(change.row_id.as_str(), change.seq, data.get(), change.column_seqs.as_ref()).is_ok() && section.fits()
+        section.add_json(change.row_id.as_str(), change.seq, data.get(), change.column_seqs.as_ref().map(RawJson::get)).is_ok()
+            && section.fits()
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a driver tells the client.
 
-use syncline_protocol::{ChangeKind, Identity, Row};
+use syncline_protocol::json::{JsonError, Reader, Slot};
+use syncline_protocol::{ChangeKind, Identity};
 
 use super::RequestId;
 
@@ -125,6 +126,26 @@ pub struct NewChange {
     pub row_id: Option<String>,
     /// `Insert`, `Update` or `Delete`.
     pub kind: ChangeKind,
-    /// Insert: the fields. Update: the fields that change. Delete: none.
-    pub data: Option<Row>,
+    /// Insert: the fields. Update: the fields that change. Delete: none. The text of a JSON object.
+    pub data: Option<String>,
+}
+
+impl NewChange {
+    /// Parses the changes of a transaction: `[{entity, kind, row_id?, data?}]`.
+    ///
+    /// # Errors
+    /// When the text is something else.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, JsonError> {
+        let (mut reader, mut changes) = (Reader::new(text), Vec::new());
+        let mut list = reader.array();
+        while reader.next_item(&mut list) {
+            let (mut entity, mut kind, mut row_id, mut data) = (String::new(), String::new(), None, None);
+            reader.members(
+                &mut [("entity", Slot::Text(&mut entity)), ("kind", Slot::Text(&mut kind))],
+                &mut [("row_id", Slot::OptionalText(&mut row_id)), ("data", Slot::Raw(&mut data))],
+            );
+            changes.push(Self { entity, row_id, kind: ChangeKind::from(kind), data: data.map(str::to_owned) });
+        }
+        reader.finish().map(|()| changes)
+    }
 }

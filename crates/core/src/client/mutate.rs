@@ -1,8 +1,8 @@
 //! Taking writes of the application: checked against the view, frozen, queued, visible at once.
 
-use serde_json::Value;
+use syncline_protocol::json::{Reader, Token};
 use syncline_protocol::{
-    Base, ChangeKind, EntityName, IdError, Intent, IntentChange, IntentError, OpId, Row, RowId, Timestamp, limits,
+    Base, ChangeKind, EntityName, IdError, Intent, IntentChange, IntentError, OpId, RowId, RowText, Timestamp, limits,
 };
 
 use super::connection::Phase;
@@ -72,8 +72,8 @@ impl Client {
         let op_id = self.rng.op_id();
         let row_ids = built.iter().map(|change| change.row_id.clone()).collect();
         let intent = Intent { op_id: op_id.clone(), after, issued_at: self.now, schema: self.config.schema, changes: built };
-        intent.check().map_err(refused)?;
-        if let Some(place) = self.queue.push(Mutation::new(intent, Durability::Unstored)) {
+        let text = intent.freeze().map_err(refused)?;
+        if let Some(place) = self.queue.push(Mutation::new(intent, text, Durability::Unstored)) {
             self.storage.add_unstored(place);
             self.overlay_append(place);
         }
@@ -92,7 +92,7 @@ impl Client {
             None if change.kind == ChangeKind::Insert => self.rng.row_id(self.now),
             None => return Err(IdError::Row(String::new()).into()),
         };
-        let data = check_data(&entity, &row_id, &change.kind, change.data)?;
+        let data = check_data(&entity, &row_id, &change.kind, change.data.as_deref())?;
         let index = self.names.find(entity.as_str());
         let before = staged.find(&entity, &row_id).map(|(_, earlier)| earlier.kind != ChangeKind::Delete);
         let exists = before.unwrap_or_else(|| index.is_some_and(|index| self.view_has(index, row_id.as_str())));
@@ -117,20 +117,30 @@ impl Client {
                 base = Some(Base::Seq(row.seq));
             }
         }
-        for value in data.iter().flat_map(Row::values) {
-            self.find_references(value, after);
+        if let Some(data) = &data {
+            self.find_references(&mut Reader::new(data.get()), after);
         }
         let base = if inserts || before.is_some() { None } else { base };
         Ok(IntentChange { entity, row_id, kind: change.kind, data, base })
     }
 
     /// Names the open writes that insert a row whose id stands in the value.
-    fn find_references(&self, value: &Value, after: &mut Vec<QueuePlace>) {
-        match value {
-            Value::String(text) => self.queue.insert_of(text).into_iter().for_each(|place| note(after, place)),
-            Value::Array(items) => items.iter().for_each(|item| self.find_references(item, after)),
-            Value::Object(members) => members.values().for_each(|member| self.find_references(member, after)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    fn find_references(&self, reader: &mut Reader<'_>, after: &mut Vec<QueuePlace>) {
+        match reader.token() {
+            Token::Text(text) => self.queue.insert_of(&text).into_iter().for_each(|place| note(after, place)),
+            Token::Array => {
+                let mut list = reader.array();
+                while reader.next_item(&mut list) {
+                    self.find_references(reader, after);
+                }
+            }
+            Token::Object => {
+                let mut list = reader.object();
+                while reader.next_name(&mut list).is_some() {
+                    self.find_references(reader, after);
+                }
+            }
+            Token::Null | Token::Bool(_) | Token::Int(_) | Token::Large(_) | Token::Float(_) => {}
         }
     }
 
@@ -148,7 +158,7 @@ impl Client {
             entity: change.entity.to_string(),
             row_id: Some(change.row_id.to_string()),
             kind: change.kind.clone(),
-            data: change.data.clone(),
+            data: change.data.as_ref().map(|data| data.get().to_owned()),
         };
         let changes = mutation.intent.changes.iter().map(again).collect();
         let accepted = self.mutate(now, changes)?;
@@ -205,7 +215,12 @@ fn note(places: &mut Vec<QueuePlace>, place: QueuePlace) {
     }
 }
 
-fn check_data(entity: &EntityName, row_id: &RowId, kind: &ChangeKind, data: Option<Row>) -> Result<Option<Row>, ClientError> {
+fn check_data(
+    entity: &EntityName,
+    row_id: &RowId,
+    kind: &ChangeKind,
+    data: Option<&str>,
+) -> Result<Option<RowText>, ClientError> {
     let wrong = |kind, problem| ClientError::Data { kind, entity: entity.to_string(), row_id: row_id.to_string(), problem };
     match kind {
         ChangeKind::Insert | ChangeKind::Update => {}
@@ -216,9 +231,11 @@ fn check_data(entity: &EntityName, row_id: &RowId, kind: &ChangeKind, data: Opti
         }
     }
     let name = if *kind == ChangeKind::Insert { "insert" } else { "update" };
-    let Some(mut data) = data else { return Err(wrong(name, "it has no fields")) };
+    let Some(data) = data else { return Err(wrong(name, "it has no fields")) };
+    let mut data = RowText::parse(data)?;
+    // Row ids need no escapes.
     if let Some(id) = data.remove("id")
-        && id.as_str() != Some(row_id.as_str())
+        && id != ["\"", row_id.as_str(), "\""].concat()
     {
         return Err(wrong(name, "the field `id` is not the row's id, which never changes"));
     }

@@ -1,6 +1,6 @@
 //! One write of the application, as it waits in the queue and lies on disk. Format: `docs/storage.md`, "Mutation record".
 
-use syncline_protocol::json::{JsonError, Object, Reader};
+use syncline_protocol::json::{JsonError, Object, Reader, Slot};
 use syncline_protocol::{ErrorDetail, Intent, Timestamp};
 
 use super::replica_record::read_number;
@@ -83,7 +83,7 @@ pub(crate) enum Parked {
 #[derive(Default)]
 struct Stored<'a> {
     state: String,
-    intent: &'a str,
+    intent: Option<&'a str>,
     error: Option<ErrorDetail>,
     first_sent_at: Option<u64>,
 }
@@ -92,18 +92,14 @@ impl<'a> Stored<'a> {
     fn read(text: &'a str) -> Result<Self, JsonError> {
         let mut stored = Self::default();
         let mut reader = Reader::new(text);
-        reader.fields(&["format", "state", "intent"], &["error", "first_sent_at"], &mut |name, reader| {
-            match name {
-                "state" => stored.state = reader.text()?.into_owned(),
-                "intent" => stored.intent = reader.raw()?,
-                "error" => stored.error = reader.optional(ErrorDetail::read)?,
-                "first_sent_at" => stored.first_sent_at = reader.optional_uint()?,
-                _ => reader.skip()?,
-            }
-            Ok(())
-        })?;
-        reader.finish()?;
-        Ok(stored)
+        reader.members(
+            &mut [("state", Slot::Text(&mut stored.state)), ("intent", Slot::Raw(&mut stored.intent))],
+            &mut [
+                ("error", Slot::OptionalNested(&mut |reader| stored.error = Some(ErrorDetail::read(reader)))),
+                ("first_sent_at", Slot::OptionalUint(&mut stored.first_sent_at)),
+            ],
+        );
+        reader.finish().map(|()| stored)
     }
 }
 
@@ -115,8 +111,8 @@ pub(crate) enum MutationRecordError {
 }
 
 impl Mutation {
-    pub(crate) fn new(intent: Intent, durability: Durability) -> Self {
-        let text = intent.canonical();
+    /// A write that was never sent; `text` is the intent's canonical bytes.
+    pub(crate) fn new(intent: Intent, text: String, durability: Durability) -> Self {
         Self { intent, text, state: MutationState::Pending, durability, first_sent_at: None, parked: Parked::No, replaces: None }
     }
 
@@ -155,7 +151,7 @@ impl Mutation {
             return Err(MutationRecordError::TooNew);
         }
         let stored = Stored::read(record).map_err(|_| MutationRecordError::Corrupt)?;
-        let text = stored.intent.to_owned();
+        let text = stored.intent.unwrap_or_default().to_owned();
         let intent = Intent::parse(&text).map_err(|_| MutationRecordError::Corrupt)?;
         let state = match (stored.state.as_str(), stored.error) {
             ("failed", Some(error)) => MutationState::Failed(error),

@@ -1,6 +1,6 @@
 //! What the application wrote and the stream has not brought back yet, folded over the base row by row.
 
-use syncline_protocol::{ChangeKind, IntentChange, Row, positions, sort_positions};
+use syncline_protocol::{ChangeKind, IntentChange, RowText, positions, sort_positions};
 
 use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::{MutationQueue, QueuePlace};
@@ -14,7 +14,7 @@ pub(crate) struct OverlayRow {
     /// The changes that touch it, in queue order: which write, which of its changes.
     pub(crate) steps: Vec<(QueuePlace, usize)>,
     /// What the view shows; `None`: no row.
-    pub(crate) row: Option<Row>,
+    pub(crate) row: Option<RowText>,
     pub(crate) version: u64,
 }
 
@@ -83,23 +83,17 @@ impl Overlay {
 ///
 /// An insert shows its fields whatever was there; an update patches a row that is there; a delete removes it. What the
 /// server will make of it is the server's business.
-pub(crate) fn fold(row: Option<Row>, change: &IntentChange) -> Option<Row> {
+pub(crate) fn fold(row: Option<RowText>, change: &IntentChange) -> Option<RowText> {
     match &change.kind {
         ChangeKind::Insert => Some(change.data.clone().unwrap_or_default()),
-        ChangeKind::Update => {
-            let mut row = row?;
-            for (name, value) in change.data.iter().flatten() {
-                row.insert(name.clone(), value.clone());
-            }
-            Some(row)
-        }
+        ChangeKind::Update => row.map(|row| change.data.as_ref().map_or_else(|| row.clone(), |patch| row.patched(patch))),
         ChangeKind::Delete => None,
         ChangeKind::Enter | ChangeKind::Leave | ChangeKind::Increment | ChangeKind::Append | ChangeKind::Unknown(_) => row,
     }
 }
 
 /// Folds all steps of a row over its base, leaving out those whose write no longer shows.
-pub(crate) fn fold_steps(base: Option<Row>, steps: &mut Vec<(QueuePlace, usize)>, queue: &MutationQueue) -> Option<Row> {
+pub(crate) fn fold_steps(base: Option<RowText>, steps: &mut Vec<(QueuePlace, usize)>, queue: &MutationQueue) -> Option<RowText> {
     steps.retain(|(place, _)| queue.get(*place).is_some_and(|mutation| mutation.state.shows()));
     steps.iter().filter_map(|(place, index)| queue.get(*place)?.intent.changes.get(*index)).fold(base, fold)
 }

@@ -1,7 +1,7 @@
 //! What a replica knows about itself on disk. Format: `docs/storage.md`, "Replica record".
 
 use syncline_protocol::ClientId;
-use syncline_protocol::json::{JsonError, Object, Reader};
+use syncline_protocol::json::{JsonError, Object, Reader, Slot};
 
 const FORMAT: u64 = 1;
 
@@ -101,19 +101,22 @@ impl ReplicaRecord {
     }
 
     fn read(record: &str) -> Result<Self, JsonError> {
-        let (mut client_id, mut epoch, mut shown, mut staging) = (None, None, Position::start(0), None);
+        let (mut client_id, mut epoch, mut shown, mut staging) = (String::new(), None, Position::start(0), None);
         let mut reader = Reader::new(record);
-        let required = ["client_id", "generation", "seq", "next_record"];
-        reader.fields(&required, &["epoch", "token", "staging"], &mut |name, reader| {
-            match name {
-                "client_id" => client_id = ClientId::parse(reader.text()?).ok(),
-                "epoch" => epoch = reader.optional_text()?,
-                "staging" => staging = reader.optional(StagingPosition::read)?,
-                _ => shown.read_field(name, reader)?,
-            }
-            Ok(())
-        })?;
-        let client_id = client_id.ok_or_else(|| reader.wrong("not a client id"))?;
+        reader.members(
+            &mut [
+                ("client_id", Slot::Text(&mut client_id)),
+                ("generation", Slot::Uint(&mut shown.generation)),
+                ("seq", Slot::Uint(&mut shown.seq)),
+                ("next_record", Slot::Uint(&mut shown.next_record)),
+            ],
+            &mut [
+                ("epoch", Slot::OptionalText(&mut epoch)),
+                ("token", Slot::OptionalText(&mut shown.token)),
+                ("staging", Slot::OptionalNested(&mut |reader| staging = Some(StagingPosition::read(reader)))),
+            ],
+        );
+        let client_id = ClientId::read(client_id, &mut reader);
         reader.finish()?;
         Ok(Self { client_id, epoch, shown, staging })
     }
@@ -126,41 +129,28 @@ impl Position {
         object.text_or_null("token", self.token.as_deref());
         object.uint("next_record", self.next_record);
     }
-
-    fn read_field(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<(), JsonError> {
-        match name {
-            "generation" => self.generation = reader.uint()?,
-            "seq" => self.seq = reader.uint()?,
-            "token" => self.token = reader.optional_text()?,
-            _ => self.next_record = reader.uint()?,
-        }
-        Ok(())
-    }
 }
 
 impl StagingPosition {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let mut staging = Self { position: Position::start(0), consistent_at: 0, ended: false };
-        let required = ["generation", "seq", "next_record", "consistent_at", "ended"];
-        reader.fields(&required, &["token"], &mut |name, reader| {
-            match name {
-                "consistent_at" => staging.consistent_at = reader.uint()?,
-                "ended" => staging.ended = reader.bool()?,
-                _ => staging.position.read_field(name, reader)?,
-            }
-            Ok(())
-        })?;
-        Ok(staging)
+        reader.members(
+            &mut [
+                ("generation", Slot::Uint(&mut staging.position.generation)),
+                ("seq", Slot::Uint(&mut staging.position.seq)),
+                ("next_record", Slot::Uint(&mut staging.position.next_record)),
+                ("consistent_at", Slot::Uint(&mut staging.consistent_at)),
+                ("ended", Slot::Bool(&mut staging.ended)),
+            ],
+            &mut [("token", Slot::OptionalText(&mut staging.position.token))],
+        );
+        staging
     }
 }
 
 /// One number of a record; `None` when that is no JSON object or has no such number.
-pub(crate) fn read_number(record: &str, wanted: &str) -> Option<u64> {
-    let mut reader = Reader::new(record);
-    let mut number = 0;
-    let read = reader.fields(&[wanted], &[], &mut |_, reader| {
-        number = reader.uint()?;
-        Ok(())
-    });
-    read.and_then(|()| reader.finish()).ok().map(|()| number)
+pub(crate) fn read_number(record: &str, wanted: &'static str) -> Option<u64> {
+    let (mut reader, mut number) = (Reader::new(record), 0);
+    reader.members(&mut [(wanted, Slot::Uint(&mut number))], &mut []);
+    reader.finish().ok().map(|()| number)
 }

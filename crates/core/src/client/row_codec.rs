@@ -1,8 +1,7 @@
 //! One row in bytes: `docs/storage.md`, "Segments". Read where it lies; nothing is decoded that nobody asked for.
 
-use serde_json::Value;
-use syncline_protocol::json::{Reader, write_float, write_int, write_text};
-use syncline_protocol::{Row, canonical_json};
+use syncline_protocol::RowText;
+use syncline_protocol::json::{write_float, write_int, write_text};
 
 /// A field name, also in the form the JSON of a row needs it.
 #[derive(Debug, Clone)]
@@ -73,20 +72,6 @@ impl FieldValue<'_> {
             Self::Json(text) => out.extend_from_slice(text),
         }
     }
-
-    fn to_value(self) -> Value {
-        match self {
-            Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(value),
-            Self::Int(value) => Value::from(value),
-            Self::Float(value) => Value::from(value),
-            Self::Text(text) => Value::String(String::from_utf8_lossy(text).into_owned()),
-            Self::Json(text) => {
-                let text = std::str::from_utf8(text).unwrap_or_default();
-                Reader::new(text).value().unwrap_or(Value::Null)
-            }
-        }
-    }
 }
 
 fn write_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -94,20 +79,6 @@ fn write_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     // A row is at most 1 MiB.
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
-}
-
-/// Appends a value of a parsed row.
-pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Null => FieldValue::Null.write(out),
-        Value::Bool(value) => FieldValue::Bool(*value).write(out),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) => FieldValue::Int(integer).write(out),
-            None => FieldValue::Float(number.as_f64().unwrap_or_default()).write(out),
-        },
-        Value::String(text) => FieldValue::Text(text.as_bytes()).write(out),
-        Value::Array(_) | Value::Object(_) => FieldValue::Json(canonical_json(value).as_bytes()).write(out),
-    }
 }
 
 /// Takes pieces off the front of a byte slice; every reader of stored bytes goes through here and cannot run over the end.
@@ -216,24 +187,33 @@ impl<'a> RowRef<'a> {
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         write_text(out, self.id);
-        for (column, value) in self.fields() {
-            if column.name == "id" {
-                continue;
-            }
-            out.push(b',');
-            out.extend_from_slice(&column.json_key);
-            value.write_json(out);
-        }
+        out.push(b',');
+        self.write_members(out);
+        // The comma behind the last member.
+        out.pop();
         out.push(b'}');
     }
 
-    pub(crate) fn to_row(self) -> Row {
-        let mut row = Row::new();
-        // Collecting would bring the sort of the standard library into the module.
-        for (column, value) in self.fields() {
-            row.insert(column.name.clone(), value.to_value());
+    pub(crate) fn to_text(self) -> RowText {
+        let mut out = vec![b'{'];
+        self.write_members(&mut out);
+        if out.len() > 1 {
+            out.pop();
         }
-        row
+        out.push(b'}');
+        RowText::from_members(out)
+    }
+
+    /// Appends the fields, a comma behind each.
+    fn write_members(&self, out: &mut Vec<u8>) {
+        for (column, value) in self.fields() {
+            // The id is no field, whatever a server says.
+            if column.name != "id" {
+                out.extend_from_slice(&column.json_key);
+                value.write_json(out);
+                out.push(b',');
+            }
+        }
     }
 
     /// Whether both show the same fields, whatever their seqs.

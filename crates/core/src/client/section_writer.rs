@@ -1,13 +1,12 @@
 //! Encodes the rows of one entity, straight from the JSON text they came in.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use serde_json::Value;
 use syncline_protocol::json::{JsonError, Reader, Token};
-use syncline_protocol::limits;
+use syncline_protocol::{limits, write_canonical};
 
 use super::key_index::{KeyIndex, hash};
-use super::row_codec::{FieldValue, RowRef, write_value};
+use super::row_codec::{FieldValue, RowRef};
 
 /// Rows and tombstones of one entity, to become a section of a segment.
 #[derive(Debug, Default)]
@@ -43,43 +42,39 @@ impl SectionWriter {
         self.rows.len() + self.tombstones.len()
     }
 
-    /// Adds a row from the text of its fields. Takes it back whole when the text is no JSON object.
-    pub(crate) fn add_json(
-        &mut self,
-        id: &str,
-        seq: u64,
-        data: &str,
-        column_seqs: Option<&BTreeMap<String, u64>>,
-    ) -> Result<(), JsonError> {
-        let start = self.begin_row(id, seq, column_seqs.is_some_and(|seqs| !seqs.is_empty()));
-        if let Err(error) = self.write_fields(data) {
+    /// Adds a row from the texts of its fields and of the seqs of single ones. Takes it back whole when one is no JSON object.
+    pub(crate) fn add_json(&mut self, id: &str, seq: u64, data: &str, column_seqs: Option<&str>) -> Result<(), JsonError> {
+        let seqs = column_seqs.map_or(Ok(Vec::new()), read_seqs)?;
+        let start = self.begin_row(id, seq, !seqs.is_empty());
+        let mut reader = Reader::new(data);
+        self.write_fields(&mut reader);
+        if let Err(error) = reader.finish() {
             self.rows.truncate(start);
             return Err(error);
         }
-        let seqs: Vec<(&str, u64)> =
-            column_seqs.into_iter().flatten().map(|(name, column_seq)| (name.as_str(), *column_seq)).collect();
         self.end_row(start, &seqs);
         Ok(())
     }
 
     /// Writes the members of a JSON object as fields.
-    fn write_fields(&mut self, data: &str) -> Result<(), JsonError> {
-        Reader::new(data).object(&mut |name, reader| {
+    fn write_fields(&mut self, reader: &mut Reader<'_>) {
+        let mut list = reader.object();
+        while let Some(name) = reader.next_name(&mut list) {
             if name.len() > limits::NAME_BYTES_MAX {
-                return Err(reader.wrong("a field name is too long"));
+                reader.fail("a field name is too long");
             }
-            self.write_column(name);
+            self.write_column(&name);
             if self.overflowed || self.fields == u16::MAX {
-                return Err(reader.wrong("too many field names"));
+                reader.fail("too many field names");
             }
-            write_json_value(&mut self.rows, reader)
-        })
+            write_json_value(&mut self.rows, reader);
+        }
     }
 
     /// Adds a row from another segment.
     pub(crate) fn add_row(&mut self, row: &RowRef<'_>) {
-        let seqs: Vec<(&str, u64)> =
-            row.column_seqs().into_iter().map(|(column, column_seq)| (column.name.as_str(), column_seq)).collect();
+        let seqs: Vec<(Cow<'_, str>, u64)> =
+            row.column_seqs().into_iter().map(|(column, column_seq)| (column.name.as_str().into(), column_seq)).collect();
         let start = self.begin_row(row.id_text(), row.seq, !seqs.is_empty());
         for (column, value) in row.fields() {
             self.write_column(&column.name);
@@ -122,7 +117,7 @@ impl SectionWriter {
         start
     }
 
-    fn end_row(&mut self, start: usize, column_seqs: &[(&str, u64)]) {
+    fn end_row(&mut self, start: usize, column_seqs: &[(Cow<'_, str>, u64)]) {
         let id_length = self.rows.get(start + 12).copied().unwrap_or(0);
         let count_at = start + 12 + 1 + usize::from(id_length) + 1;
         if let Some(count) = self.rows.get_mut(count_at..count_at + 2) {
@@ -181,15 +176,30 @@ fn patch_length(out: &mut [u8], start: usize) {
     }
 }
 
-fn write_json_value(out: &mut Vec<u8>, reader: &mut Reader<'_>) -> Result<(), JsonError> {
-    match reader.token()? {
-        Token::Null => FieldValue::Null.write(out),
-        Token::Bool(value) => FieldValue::Bool(value).write(out),
-        Token::Int(value) => FieldValue::Int(value).write(out),
-        Token::Large(value) => write_value(out, &Value::from(value)),
-        Token::Float(value) => FieldValue::Float(value).write(out),
-        Token::Text(text) => FieldValue::Text(text.as_bytes()).write(out),
-        Token::Array | Token::Object => write_value(out, &reader.value()?),
+fn read_seqs(text: &str) -> Result<Vec<(Cow<'_, str>, u64)>, JsonError> {
+    let (mut reader, mut seqs) = (Reader::new(text), Vec::new());
+    let mut list = reader.object();
+    while let Some(name) = reader.next_name(&mut list) {
+        seqs.push((name, reader.uint()));
     }
-    Ok(())
+    reader.finish().map(|()| seqs)
+}
+
+fn write_json_value(out: &mut Vec<u8>, reader: &mut Reader<'_>) {
+    let mut value = Vec::new();
+    let token = reader.token();
+    let value = match &token {
+        Token::Null => FieldValue::Null,
+        Token::Bool(value) => FieldValue::Bool(*value),
+        Token::Int(value) => FieldValue::Int(*value),
+        #[expect(clippy::cast_precision_loss, reason = "JavaScript counts with floats")]
+        Token::Large(value) => FieldValue::Float(*value as f64),
+        Token::Float(value) => FieldValue::Float(*value),
+        Token::Text(text) => FieldValue::Text(text.as_bytes()),
+        Token::Array | Token::Object => {
+            write_canonical(&mut value, reader);
+            FieldValue::Json(&value)
+        }
+    };
+    value.write(out);
 }

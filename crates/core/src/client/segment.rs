@@ -151,8 +151,7 @@ mod tests {
     fn sample() -> Vec<u8> {
         let mut todo = SectionWriter::new("Todo");
         todo.add_json("a", 4, r#"{"done":false,"n":-3,"t":"x\"y","w":1.5}"#, None).unwrap();
-        todo.add_json("b", 9, r#"{"done":null,"tags":[1,{"b":2,"a":"\u00e9"}]}"#, Some(&[("done".to_owned(), 5)].into()))
-            .unwrap();
+        todo.add_json("b", 9, r#"{"done":null,"tags":[1,{"b":2,"a":"\u00e9"}]}"#, Some(r#"{"done":5}"#)).unwrap();
         todo.add_tombstone("gone", 7);
         write_segment(SegmentKind::Commit, 3, 9, vec![todo])
     }

@@ -1,7 +1,7 @@
 //! What the application sees: the base with the open writes folded over it.
 
-use syncline_protocol::json::{finish, write_text, write_uint, write_value};
-use syncline_protocol::{ChangeKind, Row, positions, sort_positions};
+use syncline_protocol::json::{finish, write_text, write_uint};
+use syncline_protocol::{ChangeKind, RowText, positions, sort_positions};
 
 use super::Client;
 use super::mutation_queue::QueuePlace;
@@ -25,7 +25,7 @@ impl Client {
             let id = change.row_id.as_str();
             if self.overlay.row(entity, id).is_none() {
                 let base = self.base.row(entity, id);
-                let (row, version) = base.map_or((None, 0), |(row, version)| (Some(row.to_row()), version));
+                let (row, version) = base.map_or((None, 0), |(row, version)| (Some(row.to_text()), version));
                 self.overlay.add(OverlayRow { entity, id: id.to_owned(), steps: Vec::new(), row, version });
             }
             let Some(touched) = self.overlay.row_mut(entity, id) else { continue };
@@ -57,7 +57,7 @@ impl Client {
 
     fn refresh_row(&mut self, entity: EntityIndex, id: &str) {
         let Some(touched) = self.overlay.row_mut(entity, id) else { return };
-        let base = self.base.row(entity, id).map(|(row, _)| row.to_row());
+        let base = self.base.row(entity, id).map(|(row, _)| row.to_text());
         let row = fold_steps(base, &mut touched.steps, &self.queue);
         if row != touched.row {
             touched.version = self.log.advance();
@@ -190,9 +190,8 @@ impl Client {
             out.extend_from_slice(b",\"kind\":");
             write_text(out, change.kind.as_str().as_bytes());
             if let (Some(data), false) = (&change.data, change.kind == ChangeKind::Delete) {
-                out.extend_from_slice(b",\"data\":{");
-                write_members(out, data, true);
-                out.push(b'}');
+                out.extend_from_slice(b",\"data\":");
+                out.extend_from_slice(data.get().as_bytes());
             }
             out.push(b'}');
         }
@@ -224,21 +223,12 @@ fn close_list(out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn write_overlay_row(out: &mut Vec<u8>, id: &str, row: &Row) {
+fn write_overlay_row(out: &mut Vec<u8>, id: &str, row: &RowText) {
     out.extend_from_slice(b"{\"id\":");
     write_text(out, id.as_bytes());
-    write_members(out, row, false);
-    out.push(b'}');
-}
-
-fn write_members(out: &mut Vec<u8>, row: &Row, mut first: bool) {
-    for (name, value) in row {
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        write_text(out, name.as_bytes());
-        out.push(b':');
-        write_value(out, value);
+    if !row.is_empty() {
+        out.push(b',');
     }
+    out.extend_from_slice(row.members().as_bytes());
+    out.push(b'}');
 }

@@ -145,7 +145,7 @@ impl World {
         if self.random.percent(20) {
             data.insert("refers_to".to_owned(), json!(format!("r{}", self.random.below(8))));
         }
-        let data = (kind != ChangeKind::Delete).then_some(data);
+        let data = (kind != ChangeKind::Delete).then(|| Value::Object(data).to_string());
         NewChange { entity, row_id: Some(id), kind, data }
     }
 

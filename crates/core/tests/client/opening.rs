@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use syncline_core::client::{Input, NewChange, StorageFailure, StorageKind};
-use syncline_protocol::{ChangeKind, Row, Timestamp};
+use syncline_protocol::{ChangeKind, Timestamp};
 
 use crate::disk::Disk;
 use crate::node::Node;
@@ -17,7 +17,7 @@ fn insert(id: &str, fields: Value) -> NewChange {
 }
 
 fn change(kind: ChangeKind, id: &str, fields: Option<Value>) -> NewChange {
-    let data = fields.map(|fields| serde_json::from_value::<Row>(fields).unwrap());
+    let data = fields.map(|fields| fields.to_string());
     NewChange { entity: "Todo".to_owned(), row_id: Some(id.to_owned()), kind, data }
 }
 

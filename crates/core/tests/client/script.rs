@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind};
-use syncline_protocol::{ChangeKind, ClientMessage, Row, Timestamp};
+use syncline_protocol::{ChangeKind, ClientMessage, Timestamp};
 
 use crate::disk::Disk;
 use crate::node::alice;
@@ -100,7 +100,7 @@ impl Script {
     }
 
     pub(crate) fn write(&mut self) {
-        let data: Row = [("a".to_owned(), 1.into())].into_iter().collect();
+        let data = r#"{"a":1}"#.to_owned();
         let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some(data) };
         self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
         self.drain();
@@ -110,7 +110,7 @@ impl Script {
     pub(crate) fn touch_first(&mut self) {
         let delta: serde_json::Value = serde_json::from_str(&self.client.delta_json("Todo", 0)).unwrap();
         let row_id = delta["rows"][0]["id"].as_str().map(str::to_owned);
-        let data: Row = [("a".to_owned(), 2.into())].into_iter().collect();
+        let data = r#"{"a":2}"#.to_owned();
         let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Update, data: Some(data) };
         self.client.mutate(Timestamp(self.now), vec![change]).unwrap();
         self.drain();

@@ -205,7 +205,7 @@ impl Server {
         for change in &intent.changes {
             let key = (change.entity.to_string(), change.row_id.to_string());
             let present = rows.get(&key).cloned().unwrap_or_else(|| self.rows.get(&key).map(|(_, row)| row.clone()));
-            let data = change.data.clone().unwrap_or_default();
+            let data: Row = change.data.as_ref().map(|data| serde_json::from_str(data.get()).unwrap()).unwrap_or_default();
             if data.contains_key("bad") {
                 return Err(ErrorCode::PolicyDenied);
             }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use syncline_core::client::{ClientError, Event, Input, NewChange, StoredReplica};
-use syncline_protocol::{ChangeKind, ErrorCode, OpId, Row, Timestamp};
+use syncline_protocol::{ChangeKind, ErrorCode, OpId, Timestamp};
 
 use crate::disk::Disk;
 use crate::node::Node;
@@ -14,8 +14,8 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn change(kind: &str, entity: &str, id: Option<&str>, data: Value) -> NewChange {
     let data = match data {
-        Value::Object(data) => Some(data),
-        _ => None::<Row>,
+        Value::Object(data) => Some(Value::Object(data).to_string()),
+        _ => None,
     };
     NewChange { entity: entity.to_owned(), row_id: id.map(str::to_owned), kind: ChangeKind::from(kind.to_owned()), data }
 }

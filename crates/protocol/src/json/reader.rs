@@ -1,8 +1,9 @@
 //! Reads JSON text piece by piece, in the order in which it stands.
+//!
+//! The first error sticks: whatever is read after it is empty, every loop ends, and [`Reader::finish`] tells what it was.
+//! So what reads a message is a plain list of its members, without a branch behind each that every page would download.
 
 use std::borrow::Cow;
-
-use serde_json::{Map, Number, Value};
 
 use super::float;
 
@@ -38,259 +39,183 @@ pub enum Token<'a> {
     Object,
 }
 
-/// A place in a JSON text.
+/// An array or object under way.
+#[derive(Debug)]
+pub struct List {
+    end: u8,
+    begun: bool,
+}
+
+/// A place in a JSON text, and the first error before it.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: u8,
+    problem: Option<JsonError>,
 }
 
 impl<'a> Reader<'a> {
     /// Stands before a text.
     pub const fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, problem: None }
     }
 
-    /// Checks that nothing follows.
+    /// Checks that nothing was wrong and nothing follows.
     ///
     /// # Errors
-    /// When something does.
+    /// When something was or does.
     pub fn finish(mut self) -> Result<(), JsonError> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => Err(self.wrong("unexpected text after the end")),
+        if self.peek().is_some() {
+            self.fail("unexpected text after the end");
+        }
+        self.problem.map_or(Ok(()), Err)
+    }
+
+    /// Notes an error at this place, unless there was one before.
+    #[cold]
+    pub fn fail(&mut self, problem: impl Into<Cow<'static, str>>) {
+        if self.problem.is_none() {
+            self.problem = Some(JsonError { problem: problem.into(), at: self.at });
+            self.at = self.text.len();
         }
     }
 
-    /// An error at this place.
-    pub fn wrong(&self, problem: impl Into<Cow<'static, str>>) -> JsonError {
-        JsonError { problem: problem.into(), at: self.at }
+    /// Whether something was wrong so far.
+    pub const fn has_failed(&self) -> bool {
+        self.problem.is_some()
     }
 
-    /// Reads an object; `member` reads the value of each name.
-    ///
-    /// # Errors
-    /// When it is none, or `member` says so.
-    pub fn object(&mut self, member: &mut dyn FnMut(&str, &mut Self) -> Result<(), JsonError>) -> Result<(), JsonError> {
-        self.members(&mut |name, escaped, reader| member(&reader.unescaped(name, escaped)?, reader))
+    /// Begins to read an array; go on with [`Reader::next_item`].
+    pub fn array(&mut self) -> List {
+        self.enter(b'[', b']', "expected an array")
     }
 
-    /// Reads an object whose names are still escaped.
-    fn members(&mut self, member: &mut dyn FnMut(&'a str, bool, &mut Self) -> Result<(), JsonError>) -> Result<(), JsonError> {
-        self.enter(b'{', "expected an object")?;
-        if !self.take(b'}') {
-            loop {
-                let (name, escaped) = self.scan_text()?;
-                if !self.take(b':') {
-                    return Err(self.wrong("expected a colon"));
-                }
-                member(name, escaped, self)?;
-                if self.ends(b'}')? {
-                    break;
-                }
-            }
+    /// Begins to read an object; go on with [`Reader::next_name`].
+    pub fn object(&mut self) -> List {
+        self.enter(b'{', b'}', "expected an object")
+    }
+
+    /// Whether an item follows, to be read before the next call.
+    pub fn next_item(&mut self, list: &mut List) -> bool {
+        if self.has_failed() {
+            return false;
         }
-        self.depth -= 1;
-        Ok(())
+        if self.take(list.end) {
+            self.depth -= 1;
+            return false;
+        }
+        if list.begun && !self.take(b',') {
+            self.fail("expected a comma or the end of the list");
+            return false;
+        }
+        list.begun = true;
+        true
     }
 
-    /// Reads the named members of an object and passes over others. A repeated one is an error.
-    ///
-    /// # Errors
-    /// As [`Reader::object`], and when a required one is missing.
-    pub fn fields(
-        &mut self,
-        required: &[&str],
-        optional: &[&str],
-        field: &mut dyn FnMut(&str, &mut Self) -> Result<(), JsonError>,
-    ) -> Result<(), JsonError> {
-        let mut seen = 0_u32;
-        self.object(&mut |name, reader| {
-            let Some(place) = required.iter().chain(optional).position(|known| *known == name) else { return reader.skip() };
-            let bit = 1 << place;
-            if seen & bit != 0 {
-                return Err(reader.wrong(["duplicate field `", name, "`"].concat()));
-            }
-            seen |= bit;
-            field(name, reader)
-        })?;
-        match required.get(seen.trailing_ones() as usize) {
-            Some(missing) => Err(self.wrong(["missing field `", missing, "`"].concat())),
-            None => Ok(()),
-        }
+    /// The name of the member that follows; its value is to be read before the next call.
+    pub fn next_name(&mut self, list: &mut List) -> Option<Cow<'a, str>> {
+        let (name, escaped) = self.next_member(list)?;
+        let name = self.unescaped(name, escaped);
+        (!self.has_failed()).then_some(name)
     }
 
-    /// Reads an array; `item` reads each item.
-    ///
-    /// # Errors
-    /// When it is none, or `item` says so.
-    pub fn array(&mut self, item: &mut dyn FnMut(&mut Self) -> Result<(), JsonError>) -> Result<(), JsonError> {
-        self.enter(b'[', "expected an array")?;
-        if !self.take(b']') {
-            loop {
-                item(self)?;
-                if self.ends(b']')? {
-                    break;
-                }
-            }
+    /// The name of the member that follows, still escaped, and whether it is.
+    fn next_member(&mut self, list: &mut List) -> Option<(&'a str, bool)> {
+        if !self.next_item(list) {
+            return None;
         }
-        self.depth -= 1;
-        Ok(())
+        let name = self.scan_text();
+        if !self.take(b':') {
+            self.fail("expected a colon");
+            return None;
+        }
+        Some(name)
     }
 
     /// Reads a scalar, or learns that an array or object begins here.
-    ///
-    /// # Errors
-    /// When the text is no JSON.
-    pub fn token(&mut self) -> Result<Token<'a>, JsonError> {
-        Ok(match self.peek() {
+    pub fn token(&mut self) -> Token<'a> {
+        match self.peek() {
             Some(b'{') => Token::Object,
             Some(b'[') => Token::Array,
-            Some(b'"') => Token::Text(self.text()?),
-            Some(b'n') => self.literal("null", Token::Null)?,
-            Some(b't') => self.literal("true", Token::Bool(true))?,
-            Some(b'f') => self.literal("false", Token::Bool(false))?,
-            Some(_) | None => return self.number(),
-        })
+            Some(b'"') => Token::Text(self.text()),
+            Some(b'n') => self.literal("null", Token::Null),
+            Some(b't') => self.literal("true", Token::Bool(true)),
+            Some(b'f') => self.literal("false", Token::Bool(false)),
+            Some(_) | None => self.number(),
+        }
     }
 
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// When it is none, or holds half of a surrogate pair.
-    pub fn text(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        let (text, escaped) = self.scan_text()?;
+    /// Reads a text without half a surrogate pair.
+    pub fn text(&mut self) -> Cow<'a, str> {
+        let (text, escaped) = self.scan_text();
         self.unescaped(text, escaped)
     }
 
-    fn unescaped(&self, text: &'a str, escaped: bool) -> Result<Cow<'a, str>, JsonError> {
+    fn unescaped(&mut self, text: &'a str, escaped: bool) -> Cow<'a, str> {
         if !escaped {
-            return Ok(Cow::Borrowed(text));
+            return Cow::Borrowed(text);
         }
-        unescape(text).map(Cow::Owned).ok_or_else(|| self.wrong("half of a surrogate pair in a hex escape"))
+        let plain = unescape(text);
+        if plain.is_none() {
+            self.fail("half of a surrogate pair in a hex escape");
+        }
+        Cow::Owned(plain.unwrap_or_default())
     }
 
     /// Reads a whole number from zero on.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn uint(&mut self) -> Result<u64, JsonError> {
-        let number = match self.token()? {
+    pub fn uint(&mut self) -> u64 {
+        let number = match self.token() {
             Token::Int(value) => u64::try_from(value).ok(),
             Token::Large(value) => Some(value),
             Token::Null | Token::Bool(_) | Token::Float(_) | Token::Text(_) | Token::Array | Token::Object => None,
         };
-        number.ok_or_else(|| self.wrong("expected a whole number"))
-    }
-
-    /// Reads a whole number that fits 32 bits.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn uint32(&mut self) -> Result<u32, JsonError> {
-        u32::try_from(self.uint()?).map_err(|_| self.wrong("the number is too large"))
+        if number.is_none() {
+            self.fail("expected a whole number");
+        }
+        number.unwrap_or(0)
     }
 
     /// Reads `true` or `false`.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn bool(&mut self) -> Result<bool, JsonError> {
-        match self.token()? {
-            Token::Bool(value) => Ok(value),
-            Token::Null | Token::Int(_) | Token::Large(_) | Token::Float(_) | Token::Text(_) | Token::Array | Token::Object => {
-                Err(self.wrong("expected true or false"))
-            }
+    pub fn bool(&mut self) -> bool {
+        let token = self.token();
+        if !matches!(token, Token::Bool(_)) {
+            self.fail("expected true or false");
         }
+        token == Token::Bool(true)
     }
 
-    /// Reads something, or `null`.
-    ///
-    /// # Errors
-    /// As `read`.
-    pub fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, JsonError>) -> Result<Option<T>, JsonError> {
-        if self.peek() == Some(b'n') {
-            return self.literal("null", None);
-        }
-        read(self).map(Some)
-    }
-
-    /// Reads a text, or `null`.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn optional_text(&mut self) -> Result<Option<String>, JsonError> {
-        self.optional(|reader| reader.text().map(Cow::into_owned))
-    }
-
-    /// Reads a whole number from zero on, or `null`.
-    ///
-    /// # Errors
-    /// When it is neither.
-    pub fn optional_uint(&mut self) -> Result<Option<u64>, JsonError> {
-        self.optional(Self::uint)
-    }
-
-    /// Reads anything.
-    ///
-    /// # Errors
-    /// When the text is no JSON, or holds half of a surrogate pair, a number too large for a float, or too deep a nesting.
-    pub fn value(&mut self) -> Result<Value, JsonError> {
-        Ok(match self.token()? {
-            Token::Null => Value::Null,
-            Token::Bool(value) => Value::Bool(value),
-            Token::Int(value) => Value::Number(value.into()),
-            Token::Large(value) => Value::Number(value.into()),
-            Token::Float(value) => Number::from_f64(value).map_or(Value::Null, Value::Number),
-            Token::Text(text) => Value::String(text.into_owned()),
-            Token::Array => {
-                let mut items = Vec::new();
-                self.array(&mut |reader| {
-                    items.push(reader.value()?);
-                    Ok(())
-                })?;
-                Value::Array(items)
-            }
-            Token::Object => Value::Object(self.map()?),
-        })
-    }
-
-    /// Reads any object.
-    ///
-    /// # Errors
-    /// As [`Reader::value`].
-    pub fn map(&mut self) -> Result<Map<String, Value>, JsonError> {
-        let mut members = Map::new();
-        self.object(&mut |name, reader| {
-            members.insert(name.to_owned(), reader.value()?);
-            Ok(())
-        })?;
-        Ok(members)
+    /// Passes over `null`; says whether it stood here.
+    pub fn null(&mut self) -> bool {
+        self.peek() == Some(b'n') && self.token() == Token::Null
     }
 
     /// Passes over anything and gives it as it stands.
-    ///
-    /// # Errors
-    /// When the text is no JSON.
-    pub fn raw(&mut self) -> Result<&'a str, JsonError> {
+    pub fn raw(&mut self) -> &'a str {
         self.peek();
         let from = self.at;
-        self.skip()?;
-        Ok(self.text.get(from..self.at).unwrap_or_default())
+        self.skip();
+        self.text.get(from..self.at).unwrap_or_default()
     }
 
     /// Passes over anything.
-    ///
-    /// # Errors
-    /// When the text is no JSON.
-    pub fn skip(&mut self) -> Result<(), JsonError> {
+    pub fn skip(&mut self) {
         match self.peek() {
-            Some(b'{') => self.members(&mut |_, _, reader| reader.skip()),
-            Some(b'[') => self.array(&mut Self::skip),
-            Some(b'"') => self.scan_text().map(drop),
-            Some(b'n' | b't' | b'f') => self.token().map(drop),
-            Some(_) | None => self.scan_number().map(drop),
+            Some(b'{') => {
+                let mut list = self.object();
+                while self.next_member(&mut list).is_some() {
+                    self.skip();
+                }
+            }
+            Some(b'[') => {
+                let mut list = self.array();
+                while self.next_item(&mut list) {
+                    self.skip();
+                }
+            }
+            Some(b'"') => _ = self.scan_text(),
+            Some(b'n' | b't' | b'f') => _ = self.token(),
+            Some(_) | None => _ = self.scan_number(),
         }
     }
 
@@ -315,37 +240,30 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn enter(&mut self, byte: u8, problem: &'static str) -> Result<(), JsonError> {
-        if !self.take(byte) {
-            return Err(self.wrong(problem));
+    fn enter(&mut self, begin: u8, end: u8, problem: &'static str) -> List {
+        if !self.take(begin) {
+            self.fail(problem);
+        } else if self.depth == DEPTH_MAX {
+            self.fail("nested too deeply");
+        } else {
+            self.depth += 1;
         }
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(self.wrong("nested too deeply"));
-        }
-        Ok(())
+        List { end, begun: false }
     }
 
-    /// After a member or item: whether it was the last.
-    fn ends(&mut self, end: u8) -> Result<bool, JsonError> {
-        if self.take(end) {
-            return Ok(true);
-        }
-        if self.take(b',') { Ok(false) } else { Err(self.wrong("expected a comma or the end of the list")) }
-    }
-
-    fn literal<T>(&mut self, literal: &str, value: T) -> Result<T, JsonError> {
-        if !self.text.get(self.at..).is_some_and(|rest| rest.starts_with(literal)) {
-            return Err(self.wrong("expected a value"));
+    fn literal(&mut self, literal: &str, token: Token<'a>) -> Token<'a> {
+        if !self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(literal.as_bytes())) {
+            self.fail("expected a value");
+            return Token::Null;
         }
         self.at += literal.len();
-        Ok(value)
+        token
     }
 
     /// Passes over a text; gives what stands between the quotes and whether that holds escapes.
-    fn scan_text(&mut self) -> Result<(&'a str, bool), JsonError> {
+    fn scan_text(&mut self) -> (&'a str, bool) {
         if !self.take(b'"') {
-            return Err(self.wrong("expected a text"));
+            self.fail("expected a text");
         }
         let from = self.at;
         let mut escaped = false;
@@ -363,61 +281,89 @@ impl<'a> Reader<'a> {
                         {
                             6
                         }
-                        Some(_) | None => return Err(self.wrong("unknown escape")),
+                        Some(_) | None => {
+                            self.fail("unknown escape");
+                            0
+                        }
                     };
                 }
-                Some(_) | None => return Err(self.wrong("unfinished text, or a control character in it")),
+                Some(_) | None => {
+                    self.fail("unfinished text, or a control character in it");
+                    return ("", false);
+                }
             }
         }
         let text = self.text.get(from..self.at).unwrap_or_default();
         self.at += 1;
-        Ok((text, escaped))
+        (text, escaped)
     }
 
-    fn digits(&mut self) -> Result<(), JsonError> {
+    fn digits(&mut self) {
         let from = self.at;
         while self.byte(self.at).is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        if self.at == from { Err(self.wrong("expected a value")) } else { Ok(()) }
+        if self.at == from {
+            self.fail("expected a value");
+        }
     }
 
     /// Passes over a number; gives its text and whether that has no fraction and no exponent.
-    fn scan_number(&mut self) -> Result<(&'a str, bool), JsonError> {
+    fn scan_number(&mut self) -> (&'a str, bool) {
         let from = self.at;
         self.at += usize::from(self.byte(self.at) == Some(b'-'));
         if self.byte(self.at) == Some(b'0') {
             self.at += 1;
         } else {
-            self.digits()?;
+            self.digits();
         }
         let whole_to = self.at;
         if self.byte(self.at) == Some(b'.') {
             self.at += 1;
-            self.digits()?;
+            self.digits();
         }
         if matches!(self.byte(self.at), Some(b'e' | b'E')) {
             self.at += 1;
             self.at += usize::from(matches!(self.byte(self.at), Some(b'+' | b'-')));
-            self.digits()?;
+            self.digits();
         }
-        Ok((self.text.get(from..self.at).unwrap_or_default(), self.at == whole_to))
+        (self.text.get(from..self.at).unwrap_or_default(), self.at == whole_to)
     }
 
-    fn number(&mut self) -> Result<Token<'a>, JsonError> {
-        let (text, whole) = self.scan_number()?;
-        // `-0` is a float: no integer can say it.
-        if whole && text != "-0" {
-            if let Ok(value) = text.parse::<i64>() {
-                return Ok(Token::Int(value));
-            }
-            if let Ok(value) = text.parse::<u64>() {
-                return Ok(Token::Large(value));
-            }
+    fn number(&mut self) -> Token<'a> {
+        let (text, whole) = self.scan_number();
+        if self.has_failed() {
+            return Token::Null;
         }
-        float::parse(text).map(Token::Float).ok_or_else(|| self.wrong("number out of range"))
+        if whole && let Some(token) = whole_number(text) {
+            return token;
+        }
+        let number = float::parse(text);
+        if number.is_none() {
+            self.fail("number out of range");
+        }
+        number.map_or(Token::Null, Token::Float)
     }
 }
+
+/// Reads digits that were scanned before, unless no integer of 64 bits can say them. `-0` is one of those.
+fn whole_number(text: &str) -> Option<Token<'static>> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    // Digits without a zero in front are in the order of their numbers when they are equally many.
+    if digits.len() > LARGEST.len() || (digits.len() == LARGEST.len() && digits > LARGEST) {
+        return None;
+    }
+    let number = digits.bytes().fold(0_u64, |number, digit| number * 10 + u64::from(digit.wrapping_sub(b'0')));
+    match (negative, i64::try_from(number)) {
+        (false, Ok(number)) => Some(Token::Int(number)),
+        (false, Err(_)) => Some(Token::Large(number)),
+        (true, Ok(0)) => None,
+        (true, _) => 0_i64.checked_sub_unsigned(number).map(Token::Int),
+    }
+}
+
+/// `u64::MAX`.
+const LARGEST: &str = "18446744073709551615";
 
 /// Decodes escapes that were scanned before; `None` for half of a surrogate pair.
 fn unescape(text: &str) -> Option<String> {

@@ -1,7 +1,5 @@
 //! Writes JSON text, as fast as the bytes allow.
 
-use serde_json::Value;
-
 /// An object under way. Each call appends one member.
 #[derive(Debug)]
 pub struct Object<'w> {
@@ -146,38 +144,6 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends any value.
-pub fn write_value(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(value), _) => write_int(out, value),
-            (None, Some(value)) => write_uint(out, value),
-            (None, None) => write_float(out, number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => write_text(out, text.as_bytes()),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_value(out, item);
-            }
-            out.push(b']');
-        }
-        Value::Object(members) => {
-            let mut object = Object::begin(out);
-            for (name, member) in members {
-                write_value(object.name(name), member);
-            }
-            object.end();
-        }
-    }
-}
-
 /// Takes the text that was written. Every piece of it was text before.
 pub fn finish(out: Vec<u8>) -> String {
     String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -205,8 +171,5 @@ mod tests {
         assert_eq!(written(|out| write_uint(out, u64::MAX)), u64::MAX.to_string());
         assert_eq!(written(|out| write_float(out, 0.1)), "0.1");
         assert_eq!(written(|out| write_float(out, f64::NAN)), "null");
-        let value: Value =
-            serde_json::from_str(r#"{"a":[1,-2,1.5,18446744073709551615,{}],"b":{"c":null,"d":[true,false,"x"]}}"#).unwrap();
-        assert_eq!(written(|out| write_value(out, &value)), value.to_string());
     }
 }

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_protocol::{
-    ChangeKind, EntityName, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeStatus, RawJson, Row, RowId, Timestamp,
-    row_id_v7,
+    ChangeKind, EntityName, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeStatus, RawJson, Row, RowId, RowText,
+    Timestamp, row_id_v7,
 };
 
 use crate::api_error::ApiError;
@@ -93,7 +93,7 @@ pub(super) async fn insert(
         entity: EntityName::parse(entity)?,
         row_id: row_id.clone(),
         kind: ChangeKind::Insert,
-        data: Some(data),
+        data: Some(RowText::from_row(&data)),
         base: None,
     };
     write.apply(&app, &caller, change).await?;
@@ -110,7 +110,7 @@ pub(super) async fn update(
 ) -> Result<Json<Value>, ApiError> {
     let data: Row = parse_body(&body)?;
     let (entity, row_id) = (EntityName::parse(entity)?, RowId::parse(id)?);
-    let change = IntentChange { entity, row_id, kind: ChangeKind::Update, data: Some(data), base: None };
+    let change = IntentChange { entity, row_id, kind: ChangeKind::Update, data: Some(RowText::from_row(&data)), base: None };
     RestWrite::of(&caller, &headers)?.apply(&app, &caller, change).await?;
     Ok(Json(json!({"updated": true})))
 }

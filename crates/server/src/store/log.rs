@@ -1,7 +1,7 @@
 //! Records of the change log: how they are written and read.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, params};
-use syncline_protocol::{Base, Change, ChangeKind, ClientId, EntityName, OpId, RowId, Timestamp, TransactionInfo};
+use syncline_protocol::{Change, ChangeKind, ClientId, EntityName, OpId, RowId, Timestamp, TransactionInfo};
 
 use crate::store::row_json::raw;
 use crate::store::{Reader, StoreError};
@@ -107,7 +107,7 @@ impl LogRecord {
         let data = if shows_row { self.after.clone().map(raw).transpose()? } else { None };
         let columns = if kind == ChangeKind::Update { decode(self.columns.as_deref(), "columns")? } else { None };
         let column_seqs = if shows_row { decode(self.column_seqs.as_deref(), "column seqs")? } else { None };
-        let base: Option<Base> = if shows_row { decode(self.base.as_deref(), "base")? } else { None };
+        let base = if shows_row { decode(self.base.as_deref(), "base")? } else { None };
         Ok(Change {
             seq: self.seq,
             entity: entity_name(&self.entity)?,

@@ -112,12 +112,11 @@ impl<'a> Transaction<'a> {
     /// Applies one change.
     pub(crate) fn apply(&mut self, change: &IntentChange) -> Result<(), ApplyError> {
         self.check_entity(change.entity.as_str())?;
-        let empty = Row::new();
-        let data = change.data.as_ref().unwrap_or(&empty);
+        let data = change.data.as_ref().map_or(Ok(Row::new()), |data| parse_stored(data.get()))?;
         let (entity, row_id) = (change.entity.as_str(), change.row_id.as_str());
         match change.kind {
-            ChangeKind::Insert => self.insert(entity, row_id, data),
-            ChangeKind::Update => self.update(entity, row_id, data, change.base.as_ref()),
+            ChangeKind::Insert => self.insert(entity, row_id, &data),
+            ChangeKind::Update => self.update(entity, row_id, &data, change.base.as_ref()),
             ChangeKind::Delete => self.delete(entity, row_id, change.base.as_ref()),
             ChangeKind::Enter | ChangeKind::Leave | ChangeKind::Increment | ChangeKind::Append | ChangeKind::Unknown(_) => {
                 Err(rejected(ErrorCode::UnknownKind, format!("{} is no kind of write", change.kind.as_str())))
