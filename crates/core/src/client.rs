@@ -44,8 +44,6 @@ pub use mutate::Accepted;
 pub use output::{Output, RequestId, StorageKind, StorageRequest};
 pub use status::{Connection, Status, StorageState};
 
-use std::collections::VecDeque;
-
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, Timestamp};
 
 use apply::HeldPages;
@@ -68,7 +66,9 @@ pub struct Client {
     rng: Rng,
     now: Timestamp,
     timers: Timers,
-    outputs: VecDeque<Output>,
+    outputs: Vec<Output>,
+    /// How many of the outputs were given out.
+    given: usize,
     next_request: u64,
     identity: Option<Identity>,
     link: Link,
@@ -87,7 +87,8 @@ pub struct Client {
     /// Entities whose view changed since the application was told.
     changed: EntitySet,
     last_error: Option<ErrorDetail>,
-    told_status: Option<Status>,
+    /// The last status the application was told, as text.
+    told_status: String,
 }
 
 impl Client {
@@ -102,7 +103,8 @@ impl Client {
             rng,
             now: Timestamp::default(),
             timers: Timers::default(),
-            outputs: VecDeque::new(),
+            outputs: Vec::new(),
+            given: 0,
             next_request: 1,
             identity: None,
             storage: StorageFlow::default(),
@@ -116,7 +118,7 @@ impl Client {
             log: ViewLog::new(),
             changed: EntitySet::default(),
             last_error: None,
-            told_status: None,
+            told_status: String::new(),
         }
     }
 
@@ -159,10 +161,15 @@ impl Client {
 
     /// Gives the next effect to carry out; the last one is always [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
-        if self.outputs.is_empty() {
+        if self.outputs.len() == self.given {
+            self.outputs.clear();
+            self.given = 0;
             self.settle();
         }
-        self.outputs.pop_front().unwrap_or_else(|| Output::Idle { wake_at: self.timers.next() })
+        let idle = Output::Idle { wake_at: self.timers.next() };
+        let Some(output) = self.outputs.get_mut(self.given) else { return idle };
+        self.given += 1;
+        std::mem::replace(output, idle)
     }
 
     /// What follows from all inputs since the last drain together: grouped requests and one notice of what changed.
@@ -182,15 +189,14 @@ impl Client {
     }
 
     fn tell_status(&mut self) {
-        let mut status = self.status();
-        let same = self.told_status.as_mut().is_some_and(|told| {
-            // The time of the last message alone is no news.
-            told.last_heard_at = status.last_heard_at;
-            *told == status
-        });
-        if !same {
-            self.told_status = Some(status.clone());
-            self.notify(Event::StatusChanged { status: Box::new(std::mem::replace(&mut status, Status::initial())) });
+        let mut status = Box::new(self.status());
+        // The time of the last message alone is no news.
+        let last_heard_at = status.last_heard_at.take();
+        let text = status.to_json();
+        if self.told_status != text {
+            self.told_status = text;
+            status.last_heard_at = last_heard_at;
+            self.notify(Event::StatusChanged { status });
         }
     }
 
@@ -219,11 +225,11 @@ impl Client {
     }
 
     fn notify(&mut self, event: Event) {
-        self.outputs.push_back(Output::Notify(event));
+        self.outputs.push(Output::Notify(event));
     }
 
     /// Tells the application about something that is wrong; once while it lasts.
-    fn problem(&mut self, code: ErrorCode, message: impl Into<String>) {
+    fn problem(&mut self, code: ErrorCode, message: &str) {
         let detail = ErrorDetail::new(code, message);
         if self.last_error.as_ref() != Some(&detail) {
             self.notify(Event::Problem { code, message: detail.message.clone() });

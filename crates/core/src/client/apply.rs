@@ -9,8 +9,9 @@ use super::key_index::{KeyIndex, hash};
 use super::mutation_record::MutationState;
 use super::names::Names;
 use super::replica_record::Position;
-use super::section_writer::SectionWriter;
+use super::section_writer::{SectionWriter, section_of};
 use super::segment::{SegmentKind, read_segment, write_segment};
+use super::storage_flow::Records;
 
 /// Pages that fit together only once a later one has come, in bytes; above this everything is pulled again.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -145,16 +146,14 @@ impl Client {
             return false;
         }
         let mut position = self.record.shown.clone();
-        let mut put = Vec::new();
+        let mut put = Records::new();
         let mut changes = Vec::new();
         let version = self.log.advance();
         for page in pages {
-            let Some(records) = add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes))
-            else {
+            if !add_page(&mut self.base, &mut self.names, &mut position, page, version, Some(&mut changes), &mut put) {
                 // Of several pages each was tried before, and a single one is added whole or not at all.
                 return false;
-            };
-            put.extend(records);
+            }
         }
         self.record.shown = position;
         let dirty = self.base_changed(changes);
@@ -195,8 +194,8 @@ impl Client {
     }
 }
 
-/// Adds one page to a generation as one record and moves the position behind it. Gives the record with its key, or no record
-/// when nothing changed; `None` when a row is not of the documented shape, and then nothing was added.
+/// Adds one page to a generation as one record, also to those to `put`, and moves the position behind it. There is no record
+/// when nothing changed. Says whether every row is of the documented shape; if not, nothing was added.
 pub(crate) fn add_page(
     generation: &mut Generation,
     names: &mut Names,
@@ -204,20 +203,20 @@ pub(crate) fn add_page(
     page: &Page,
     version: u64,
     report: Option<&mut Vec<BaseChange>>,
-) -> Option<Vec<(u64, Vec<u8>)>> {
-    let sections = encode_changes(generation, names, position.seq, page)?;
-    let mut records = Vec::new();
+    put: &mut Records,
+) -> bool {
+    let Some(sections) = encode_changes(generation, names, position.seq, page) else { return false };
     if !sections.is_empty() {
         let bytes = write_segment(SegmentKind::Commit, position.seq, page.to, sections);
-        let head = read_segment(&bytes).ok()?;
+        let Ok(head) = read_segment(&bytes) else { return false };
         let key = position.take_key();
         generation.add_segment(names, key, bytes.clone(), head, version, report);
         generation.forgets |= page.changes.iter().any(|change| matches!(change.kind, ChangeKind::Leave));
-        records.push((key, bytes));
+        put.push((key, bytes));
     }
     position.seq = page.to;
     position.token = Some(page.cursor.token.clone());
-    Some(records)
+    true
 }
 
 /// Picks the last word about each row of the page and encodes it.
@@ -253,10 +252,7 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
     let mut sections: Vec<SectionWriter> = Vec::new();
     for change in order.into_iter().filter_map(change) {
         let (entity, id) = row_of(change);
-        if sections.last().is_none_or(|section| section.entity != entity) {
-            sections.push(SectionWriter::new(entity));
-        }
-        let section = sections.last_mut()?;
+        let section = section_of(&mut sections, entity);
         match &change.data {
             Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref().map(RawJson::get)).ok()?,
             // A deletion matters only where an earlier record holds the row.

@@ -100,7 +100,7 @@ impl Generation {
             let Some(index) = indexes.get_mut(entity.position()) else { continue };
             index.begin_batch(section.row_count as usize + section.tombstone_count as usize);
             index.reserve(section.row_count as usize);
-            let end = walk_rows(&segment.bytes, section, |at| {
+            let end = walk_rows(&segment.bytes, section, &mut |at| {
                 let id = id_at(&segment.bytes, at);
                 let offset = u32::try_from(at).unwrap_or(u32::MAX);
                 let (slot, old) = index.put(segments, id, Slot { segment: position, offset, version });
@@ -149,7 +149,7 @@ impl Generation {
             let Some(segment) = segments.get(position) else { return };
             for (entity, section) in &segment.sections {
                 let Some(index) = indexes.get_mut(entity.position()) else { continue };
-                walk_rows(&segment.bytes, section, |at| {
+                walk_rows(&segment.bytes, section, &mut |at| {
                     let Some(slot) = index.find(segments, id_at(&segment.bytes, at)) else { return };
                     let Some(place) = index.slot_mut(slot) else { return };
                     if old.contains(&place.segment) {

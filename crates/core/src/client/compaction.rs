@@ -5,7 +5,7 @@ use syncline_protocol::{limits, positions, sort_positions};
 use super::Client;
 use super::base::{Generation, Segment};
 use super::row_codec::RowRef;
-use super::section_writer::SectionWriter;
+use super::section_writer::{SectionWriter, section_of};
 use super::segment::{SegmentKind, read_segment, tombstones, walk_rows, write_segment};
 
 /// A run this long is worth merging whatever its size.
@@ -96,79 +96,62 @@ fn run_before<'a, 's>(records: &'a [&'s Segment], end: usize) -> &'a [&'s Segmen
 #[derive(Debug)]
 struct TooManyNames;
 
-/// One record that says what the run says: the rows that show, and the deletions that older records need.
-fn merge(base: &Generation, run: &[u64]) -> Result<Option<Vec<u8>>, TooManyNames> {
-    let records: Vec<&Segment> = base.records().filter(|record| run.contains(&record.key)).collect();
+/// A row or a deletion that a merge keeps.
+#[derive(Debug)]
+struct Piece<'a> {
+    entity: &'a str,
+    id: &'a str,
+    seq: u64,
+    /// `None`: a deletion.
+    row: Option<RowRef<'a>>,
+}
+
+/// What the run says: the rows that show, and the deletions that older records need. In the order of the records.
+fn gather<'a>(base: &'a Generation, run: &[u64]) -> Vec<Piece<'a>> {
     let is_oldest = base.records().next().map(|record| record.key) == run.first().copied();
-    let mut sections: Vec<Gathered<'_>> = Vec::new();
-    for record in &records {
-        for (entity, section) in &record.sections {
-            let at = sections.iter().position(|gathered| gathered.entity == section.entity).unwrap_or(sections.len());
-            if at == sections.len() {
-                sections.push(Gathered { entity: &section.entity, rows: Vec::new(), tombstones: Vec::new() });
-            }
-            let Some(gathered) = sections.get_mut(at) else { continue };
-            let end = walk_rows(&record.bytes, section, |at| {
+    let mut pieces = Vec::new();
+    for record in base.records().filter(|record| run.contains(&record.key)) {
+        for (index, section) in &record.sections {
+            let entity = section.entity.as_str();
+            let end = walk_rows(&record.bytes, section, &mut |at| {
                 let Some(row) = RowRef::read(&record.bytes, at, &section.columns) else { return };
-                if base.shows_copy(*entity, row.id, record.key, at) {
-                    gathered.rows.push(row);
+                if base.shows_copy(*index, row.id, record.key, at) {
+                    pieces.push(Piece { entity, id: row.id_text(), seq: row.seq, row: Some(row) });
                 }
             });
             for (id, seq) in tombstones(&record.bytes, section, end) {
-                if !is_oldest && !base.contains(*entity, id.as_bytes()) {
-                    gathered.tombstones.push((id, seq));
+                if !is_oldest && !base.contains(*index, id.as_bytes()) {
+                    pieces.push(Piece { entity, id, seq, row: None });
                 }
             }
         }
     }
-    let mut writers = Vec::new();
-    let mut order = positions(sections.len());
-    let section = |position: u32| sections.get(position as usize);
-    let entity = |position: u32| section(position).map(|gathered| gathered.entity);
-    sort_positions(&mut order, &mut |left, right| entity(left).cmp(&entity(right)));
-    for gathered in order.into_iter().filter_map(section) {
-        let writer = gathered.write();
-        if !writer.fits() {
-            return Err(TooManyNames);
-        }
-        if !writer.is_empty() {
-            writers.push(writer);
-        }
-    }
-    let (Some(first), Some(last), false) = (records.first(), records.last(), writers.is_empty()) else { return Ok(None) };
-    Ok(Some(write_segment(SegmentKind::Merged, first.from, last.to, writers)))
+    pieces
 }
 
-/// What a run says about one entity.
-#[derive(Debug)]
-struct Gathered<'a> {
-    entity: &'a str,
-    rows: Vec<RowRef<'a>>,
-    /// In the order of the records.
-    tombstones: Vec<(&'a str, u64)>,
-}
-
-impl Gathered<'_> {
-    fn write(&self) -> SectionWriter {
-        let mut writer = SectionWriter::new(self.entity);
-        let row = |position: u32| self.rows.get(position as usize);
-        let row_id = |position: u32| row(position).map(|row| row.id);
-        let mut order = positions(self.rows.len());
-        sort_positions(&mut order, &mut |left, right| row_id(left).cmp(&row_id(right)));
-        for row in order.into_iter().filter_map(row) {
-            writer.add_row(row);
+/// One record that says what the run says.
+fn merge(base: &Generation, run: &[u64]) -> Result<Option<Vec<u8>>, TooManyNames> {
+    let pieces = gather(base, run);
+    let piece = |position: u32| pieces.get(position as usize);
+    let key = |position: u32| piece(position).map(|piece| (piece.entity, piece.id));
+    let mut order = positions(pieces.len());
+    sort_positions(&mut order, &mut |left, right| key(left).cmp(&key(right)));
+    let mut sections: Vec<SectionWriter> = Vec::new();
+    for (at, position) in order.iter().enumerate() {
+        let Some(Piece { entity, id, seq, row }) = piece(*position) else { continue };
+        let section = section_of(&mut sections, entity);
+        match row {
+            Some(row) => section.add_row(row),
+            // Of several deletions of one row the newest counts; they lie side by side, in the order of the records.
+            None if order.get(at + 1).is_none_or(|next| key(*next) != key(*position)) => section.add_tombstone(id, *seq),
+            None => {}
         }
-        let tombstone = |position: u32| self.tombstones.get(position as usize).copied();
-        let gone_id = |position: u32| tombstone(position).map(|(id, _)| id);
-        let mut order = positions(self.tombstones.len());
-        sort_positions(&mut order, &mut |left, right| gone_id(left).cmp(&gone_id(right)));
-        for (at, position) in order.iter().enumerate() {
-            // Of several about one row the newest counts; they lie side by side, in the order of the records.
-            let is_last = order.get(at + 1).is_none_or(|next| gone_id(*next) != gone_id(*position));
-            if let (Some((id, seq)), true) = (tombstone(*position), is_last) {
-                writer.add_tombstone(id, seq);
-            }
-        }
-        writer
     }
+    if !sections.iter().all(SectionWriter::fits) {
+        return Err(TooManyNames);
+    }
+    let mut records = base.records().filter(|record| run.contains(&record.key));
+    let (Some(first), false) = (records.next(), sections.is_empty()) else { return Ok(None) };
+    let to = records.last().map_or(first.to, |last| last.to);
+    Ok(Some(write_segment(SegmentKind::Merged, first.from, to, sections)))
 }

@@ -139,19 +139,19 @@ impl Client {
         } else if self.identity.is_none() {
             self.link.phase = Phase::Resolving;
             self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
-            self.outputs.push_back(Output::ResolveIdentity);
+            self.outputs.push(Output::ResolveIdentity);
         } else if !self.storage.is_open() {
             self.link.phase = Phase::Opening;
         } else {
             self.link.phase = Phase::Connecting;
             self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
-            self.outputs.push_back(Output::OpenSocket);
+            self.outputs.push(Output::OpenSocket);
         }
     }
 
     fn identity_known(&mut self, identity: Identity) {
         self.identity = Some(identity.clone());
-        self.outputs.push_back(Output::OpenStorage { identity });
+        self.outputs.push(Output::OpenStorage { identity });
         self.advance();
     }
 
@@ -185,7 +185,7 @@ impl Client {
                 self.wait(ErrorDetail::new(code, [what, " could not be read: ", code.code()].concat()));
             }
             (Some(_), None) => {
-                self.problem(ErrorCode::UnexpectedResponse, [what, ": something that is no Syncline server answered"].concat());
+                self.problem(ErrorCode::UnexpectedResponse, &[what, ": something that is no Syncline server answered"].concat());
                 let detail = self.last_error.clone();
                 self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::UnexpectedResponse, "")));
             }
@@ -211,7 +211,7 @@ impl Client {
 
     pub(super) fn send(&mut self, message: &ClientMessage) {
         self.timers.set(Timer::Heartbeat, self.now.plus_ms(self.link.heartbeat_ms));
-        self.outputs.push_back(Output::Send(message.encode()));
+        self.outputs.push(Output::Send(message.encode()));
     }
 
     pub(super) fn send_heartbeat(&mut self) {
@@ -227,7 +227,7 @@ impl Client {
         let message = match ServerMessage::parse(text) {
             Ok(message) => message,
             Err(error) => {
-                self.problem(ErrorCode::InvalidFrame, error.to_string());
+                self.problem(ErrorCode::InvalidFrame, &error.to_string());
                 return self.lose_socket("the server sent what is no message");
             }
         };
@@ -235,7 +235,7 @@ impl Client {
         match message {
             ServerMessage::Welcome(welcome) => self.welcomed(welcome),
             ServerMessage::Frame(page) => self.frame_received(page),
-            ServerMessage::Outcomes(answer) => self.outcomes_received(answer),
+            ServerMessage::Outcomes(answer) => self.outcomes_received(&answer),
             ServerMessage::Heartbeat => {}
             ServerMessage::Resync { .. } => self.resync_demanded(),
             ServerMessage::Error { id, error } => {
@@ -309,7 +309,7 @@ impl Client {
             .collect();
         for place in forgotten {
             let message = "it was sent so long ago that the server no longer knows what became of it";
-            self.fail_mutation(place, ErrorDetail::new(ErrorCode::OutcomeUnknown, message));
+            self.fail_mutation_with(place, ErrorCode::OutcomeUnknown, message);
         }
     }
 
@@ -381,7 +381,7 @@ impl Client {
     /// Forgets the socket, the pull and the push on their way. Nothing that was written is touched.
     fn leave_network(&mut self) {
         if self.link.has_socket() {
-            self.outputs.push_back(Output::CloseSocket { code: 1000 });
+            self.outputs.push(Output::CloseSocket { code: 1000 });
         }
         for timer in [
             Timer::Retry,

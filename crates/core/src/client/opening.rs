@@ -32,7 +32,7 @@ impl Client {
         } else if let Err(failure) = self.load(stored) {
             // Left alone: whoever understands it will want it as it is.
             let (code, reason) = explain(&failure);
-            self.problem(code, reason.as_str());
+            self.problem(code, &reason);
             self.base = Generation::new(0);
             self.staging = None;
             self.record = ReplicaRecord::new(self.rng.client_id());
@@ -50,7 +50,7 @@ impl Client {
             return;
         }
         let (code, reason) = explain(failure);
-        self.problem(code, reason.as_str());
+        self.problem(code, &reason);
         self.storage.open_memory(reason);
         self.finish_opening();
     }

@@ -1,5 +1,6 @@
 //! Fetching over HTTP what the socket does not carry: snapshots, and a log that went far ahead.
 
+use syncline_protocol::json::finish;
 use syncline_protocol::{ClientMessage, ErrorBody, ErrorCode, Page, Resume};
 
 use super::connection::Phase;
@@ -21,27 +22,27 @@ impl Client {
         self.link.phase = Phase::Pulling(Some(request));
         self.timers.set(Timer::Pull, self.now.plus_ms(PULL_MS_MAX));
         let path_and_query = self.pull_path();
-        self.outputs.push_back(Output::Pull { request, path_and_query });
+        self.outputs.push(Output::Pull { request, path_and_query });
     }
 
     fn pull_path(&self) -> String {
-        let mut path = String::from("/api/sync/pull");
+        let mut path = b"/api/sync/pull".to_vec();
         let identity = self.identity.as_ref();
         let parameters = [
             ("cursor", self.stream_token()),
             ("user_id", identity.and_then(|identity| identity.user_id.as_deref())),
             ("tenant_id", identity.and_then(|identity| identity.tenant_id.as_deref())),
         ];
-        let mut separator = '?';
+        let mut separator = b'?';
         for (name, value) in parameters {
             let Some(value) = value else { continue };
             path.push(separator);
-            path.push_str(name);
-            path.push('=');
+            path.extend_from_slice(name.as_bytes());
+            path.push(b'=');
             percent_encode(&mut path, value);
-            separator = '&';
+            separator = b'&';
         }
-        path
+        finish(path)
     }
 
     pub(super) fn pull_answered(&mut self, request: RequestId, status: u16, body: &str, retry_after_ms: Option<u64>) {
@@ -102,13 +103,13 @@ fn error_code(body: &str) -> Option<String> {
     ErrorBody::parse(body).ok().map(|parsed| parsed.error.code)
 }
 
-fn percent_encode(out: &mut String, text: &str) {
+fn percent_encode(out: &mut Vec<u8>, text: &str) {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'A' - 10 };
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
+            out.push(byte);
         } else {
-            let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
-            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
 }

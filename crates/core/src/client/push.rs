@@ -262,7 +262,7 @@ impl Client {
         self.push.flight = None;
     }
 
-    pub(super) fn outcomes_received(&mut self, answer: PushAnswer) {
+    pub(super) fn outcomes_received(&mut self, answer: &PushAnswer) {
         let Some(flight) = self.push.flight.take_if(|flight| flight.id == answer.id && flight.stage != Stage::Marking) else {
             return;
         };
@@ -279,8 +279,8 @@ impl Client {
         }
         self.push.processed.clear();
         let mut again = false;
-        for (result, (place, _)) in answer.results.into_iter().zip(flight.writes) {
-            again |= self.take_outcome(place, result);
+        for (result, (place, _)) in answer.results.iter().zip(&flight.writes) {
+            again |= self.take_outcome(*place, result);
         }
         if again {
             let delay = self.push.backoff.next_ms(&mut self.rng);
@@ -295,7 +295,7 @@ impl Client {
     }
 
     /// Takes one outcome; says whether the write should be sent again.
-    fn take_outcome(&mut self, place: QueuePlace, result: OutcomeResult) -> bool {
+    fn take_outcome(&mut self, place: QueuePlace, result: &OutcomeResult) -> bool {
         // The stream may have said so before, and the application may have removed it since.
         if self.queue.get(place).is_none_or(|mutation| !mutation.state.is_open()) {
             return false;
@@ -306,21 +306,23 @@ impl Client {
                 false
             }
             OutcomeStatus::Rejected => {
-                let error = result.error.unwrap_or_else(|| ErrorDetail::new(ErrorCode::Internal, "the server gave no reason"));
-                self.fail_mutation(place, error);
+                match &result.error {
+                    Some(error) => self.fail_mutation(place, error.clone()),
+                    None => self.fail_mutation_with(place, ErrorCode::Internal, "the server gave no reason"),
+                }
                 false
             }
             OutcomeStatus::Held => {
                 let message = "the server holds it for a person to decide, which this version cannot show";
-                self.fail_mutation(place, ErrorDetail::new(ErrorCode::NotSupported, message));
+                self.fail_mutation_with(place, ErrorCode::NotSupported, message);
                 false
             }
             OutcomeStatus::Retry => true,
-            OutcomeStatus::NotEvaluated => self.not_evaluated(place, result.error),
+            OutcomeStatus::NotEvaluated => self.not_evaluated(place, result.error.as_ref()),
         }
     }
 
-    fn not_evaluated(&mut self, place: QueuePlace, error: Option<ErrorDetail>) -> bool {
+    fn not_evaluated(&mut self, place: QueuePlace, error: Option<&ErrorDetail>) -> bool {
         let Some(error) = error else { return true };
         let code = ErrorCode::from_code(&error.code);
         if code == Some(ErrorCode::DependencyFailed) {
@@ -330,7 +332,7 @@ impl Client {
                 other.is_some_and(|other| other.state.is_open())
             });
             if !waits {
-                self.fail_mutation(place, error);
+                self.fail_mutation(place, error.clone());
             }
             return waits;
         }
@@ -341,7 +343,7 @@ impl Client {
         if let Some(mutation) = self.queue.get_mut(place) {
             mutation.parked = Parked::UntilConnection;
         }
-        self.problem(code.unwrap_or(ErrorCode::Internal), error.message);
+        self.problem(code.unwrap_or(ErrorCode::Internal), &error.message);
         false
     }
 
@@ -352,8 +354,12 @@ impl Client {
         self.notify(Event::MutationConfirmed { op_id, seq: last_seq });
     }
 
+    pub(super) fn fail_mutation_with(&mut self, place: QueuePlace, code: ErrorCode, message: &str) {
+        self.fail_mutation(place, ErrorDetail::new(code, message));
+    }
+
     /// A write will not be applied: its changes leave the view, its record stays with the reason.
-    pub(super) fn fail_mutation(&mut self, place: QueuePlace, error: ErrorDetail) {
+    fn fail_mutation(&mut self, place: QueuePlace, error: ErrorDetail) {
         let Some(mutation) = self.queue.get(place) else { return };
         let op_id = mutation.intent.op_id.clone();
         let state = MutationState::Failed(error.clone());

@@ -163,6 +163,16 @@ impl SectionWriter {
     }
 }
 
+/// The writer for the rows of an entity, which come in order of their entities.
+#[expect(clippy::indexing_slicing, reason = "the place is there or made")]
+pub(crate) fn section_of<'a>(sections: &'a mut Vec<SectionWriter>, entity: &str) -> &'a mut SectionWriter {
+    if sections.last().is_none_or(|section| section.entity != entity) {
+        sections.push(SectionWriter::new(entity));
+    }
+    let last = sections.len() - 1;
+    &mut sections[last]
+}
+
 fn write_short(out: &mut Vec<u8>, text: &str) {
     // Ids and names are at most 128 bytes.
     out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));

@@ -124,7 +124,7 @@ fn read_short<'a>(reader: &mut Bytes<'a>) -> Option<&'a str> {
 }
 
 /// Calls `visit` with where each row of the section begins; gives where the tombstones begin.
-pub(crate) fn walk_rows(bytes: &[u8], section: &Section, mut visit: impl FnMut(usize)) -> usize {
+pub(crate) fn walk_rows(bytes: &[u8], section: &Section, visit: &mut dyn FnMut(usize)) -> usize {
     let mut at = section.rows_at;
     for _ in 0..section.row_count {
         let Some(length) = bytes.get(at..section.end).and_then(|rest| Bytes(rest).u32()) else { break };
@@ -162,7 +162,7 @@ mod tests {
         let head = read_segment(&bytes).unwrap();
         let section = &head.sections[0];
         let mut seen = Vec::new();
-        let end = walk_rows(&bytes, section, |at| {
+        let end = walk_rows(&bytes, section, &mut |at| {
             let row = RowRef::read(&bytes, at, &section.columns).unwrap();
             let mut json = Vec::new();
             row.write_json(&mut json);

@@ -8,6 +8,7 @@ use super::base::Generation;
 use super::connection::Phase;
 use super::names::EntityIndex;
 use super::replica_record::{Position, StagingPosition};
+use super::storage_flow::Records;
 
 impl Client {
     /// The server says the cursor is of no use. The rows stay shown until a new copy is complete.
@@ -61,9 +62,10 @@ impl Client {
             return true;
         }
         let version = self.log.advance();
-        let Some(records) = add_page(generation, &mut self.names, &mut staging.position, page, version, None) else {
+        let mut records = Records::new();
+        if !add_page(generation, &mut self.names, &mut staging.position, page, version, None, &mut records) {
             return false;
-        };
+        }
         staging.consistent_at = staging.consistent_at.max(page.consistent_at.unwrap_or(0));
         staging.ended |= page.snapshot.is_none_or(|mark| mark.end);
         let complete = staging.ended && staging.position.seq >= staging.consistent_at;
@@ -77,7 +79,7 @@ impl Client {
     }
 
     /// Shows the new copy instead of the old one. Rows that are equal in both keep their version.
-    fn show_staging(&mut self, records: Vec<(u64, Vec<u8>)>) {
+    fn show_staging(&mut self, records: Records) {
         let (Some(staging), Some(generation)) = (self.record.staging.take(), self.staging.take()) else { return };
         let old = std::mem::replace(&mut self.base, generation);
         self.record.shown = staging.position;

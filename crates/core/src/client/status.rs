@@ -74,22 +74,6 @@ pub enum StorageState {
 }
 
 impl Status {
-    /// The status of a client that was not started.
-    pub(crate) const fn initial() -> Self {
-        Self {
-            connection: Connection::Idle,
-            identity: None,
-            synced: false,
-            syncing: false,
-            last_heard_at: None,
-            pending: 0,
-            failed: 0,
-            storage: StorageState::Opening,
-            seq: 0,
-            server_head: None,
-            last_error: None,
-        }
-    }
     /// As JSON for JavaScript: members in snake case.
     pub fn to_json(&self) -> String {
         let mut out = Vec::new();

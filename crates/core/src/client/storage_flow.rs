@@ -163,7 +163,7 @@ impl StorageFlow {
 
 impl Client {
     pub(super) fn request_as(&mut self, id: RequestId, kind: StorageKind) {
-        self.outputs.push_back(Output::Store(StorageRequest { id, kind }));
+        self.outputs.push(Output::Store(StorageRequest { id, kind }));
     }
 
     fn request(&mut self, purpose: Purpose, kind: StorageKind) {
