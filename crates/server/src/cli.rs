@@ -1,4 +1,6 @@
-//! The command line: `syncline dev`, `serve`, `import` and `token`. `docs/server.md` is its reference.
+//! The command line: `syncline dev`, `serve`, and what there is to do with a database. `docs/server.md` is its reference.
+
+mod upkeep;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,10 +14,11 @@ use clap::{Args, Parser, Subcommand};
 use syncline_core::server::Schema;
 use syncline_protocol::EntityName;
 
+use crate::cli::upkeep::{BackupArgs, ExportArgs, InspectArgs, RestoreArgs};
 use crate::import::{Progress, import};
 use crate::manifest::Manifest;
 use crate::origin::origin_of;
-use crate::store::{LogRetention, PolicyUse, SessionKind, Store, StoreOptions};
+use crate::store::{LogRetention, PolicyUse, ServerLock, SessionKind, Store, StoreOptions};
 use crate::{Mode, Server, ServerOptions, StaticFiles};
 
 /// The server of Syncline: HTTP, WebSocket and the change log on one SQLite file.
@@ -34,6 +37,14 @@ enum Command {
     Serve(ServeArgs),
     /// Stores the rows of a file, all or none: a JSON array, one JSON object a line, or CSV
     Import(ImportArgs),
+    /// Writes the rows of an entity as one JSON object a line, or as CSV
+    Export(ExportArgs),
+    /// Copies the database to a new file, also while a server runs
+    Backup(BackupArgs),
+    /// Puts a backup in the place of the database; every replica then starts afresh
+    Restore(RestoreArgs),
+    /// Shows what a database holds and who serves it
+    Inspect(InspectArgs),
     /// Issues a session's token for `serve` and prints it
     Token(TokenArgs),
 }
@@ -114,6 +125,8 @@ struct TokenArgs {
 
 /// Calls a minute that `serve` allows when the manifest says nothing: far above what a client does, far below a flood.
 const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
+/// How long the number of sockets in the lock file may be old.
+const DESCRIBE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest life of an issued token, in days.
 const TOKEN_DAYS_MAX: u32 = 3_650;
 
@@ -148,6 +161,10 @@ fn execute(command: Command) -> Result<(), Failure> {
             Command::Dev(args) => dev(args).await,
             Command::Serve(args) => serve(args).await,
             Command::Import(args) => import_file(args).await,
+            Command::Export(args) => upkeep::export_rows(args).await,
+            Command::Backup(args) => upkeep::backup_file(&args),
+            Command::Restore(args) => upkeep::restore_file(&args),
+            Command::Inspect(args) => upkeep::inspect_file(&args),
             Command::Token(args) => token(args).await,
         }
     })
@@ -207,15 +224,36 @@ async fn listen(args: &ListenArgs, options: ServerOptions, schema: Schema, notic
     if let Some(directory) = args.static_dir.as_ref().filter(|directory| !directory.is_dir()) {
         return Err(Failure(format!("there is no folder {} to serve files from", directory.display())));
     }
+    let mut lock = ServerLock::take(&args.db)
+        .map_err(|error| Failure(format!("cannot open the database {}: {error}", args.db.display())))?;
     let store = open_store(&args.db, schema, PolicyUse::Adopt)?;
     let server = Server::start(options, store).await?;
+    let sockets = server.watch_sockets();
+    let address = server.address();
+    let described = tokio::spawn(async move { describe_holder(&mut lock, address, sockets).await });
     say(format!("listening on http://{}", server.address()))?;
     say(format!("database {}", args.db.display()))?;
     say(notice)?;
     until_signal().await?;
     say("ending: closing sockets, finishing writes")?;
     server.stop().await;
+    // The database is free only now that nothing of it is open.
+    described.abort();
     Ok(())
+}
+
+/// Keeps what stands in the lock file true, for `syncline inspect`; ends with the server.
+async fn describe_holder(lock: &mut ServerLock, address: SocketAddr, mut sockets: tokio::sync::watch::Receiver<usize>) {
+    loop {
+        let open = *sockets.borrow_and_update();
+        if let Err(error) = lock.describe(&format!("http://{address}, {open} sockets open")) {
+            tracing::debug!(%error, "the lock file could not be written");
+        }
+        tokio::time::sleep(DESCRIBE_PAUSE).await;
+        if sockets.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn import_file(args: ImportArgs) -> Result<(), Failure> {
@@ -251,12 +289,7 @@ async fn token(args: TokenArgs) -> Result<(), Failure> {
     if args.user.is_empty() {
         return Err(Failure("--user is empty".to_owned()));
     }
-    if !args.db.exists() {
-        return Err(Failure(format!(
-            "there is no database {}; start `syncline serve` once, or check the path",
-            args.db.display()
-        )));
-    }
+    check_exists(&args.db)?;
     let store = open_store(&args.db, Schema::open(), PolicyUse::Keep)?;
     let age = Duration::from_hours(24) * args.days.get().min(TOKEN_DAYS_MAX);
     let token = store.create_session(&args.user, SessionKind::Issued, age).await?;
@@ -274,6 +307,13 @@ fn origin(text: &str) -> Result<String, String> {
         Some(origin) => Ok(origin),
         None => Err("an origin looks like http://127.0.0.1:5000, without a path".to_owned()),
     }
+}
+
+fn check_exists(db: &Path) -> Result<(), Failure> {
+    if db.exists() {
+        return Ok(());
+    }
+    Err(Failure(format!("there is no database {}; start `syncline serve` once, or check the path", db.display())))
 }
 
 fn load_manifest(path: &Path) -> Result<Manifest, Failure> {

@@ -4,6 +4,7 @@ mod api_error;
 mod app;
 mod auth;
 pub mod cli;
+pub mod export;
 mod http;
 pub mod import;
 pub mod manifest;

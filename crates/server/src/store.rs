@@ -4,10 +4,12 @@
 //! a read may do is decided by `syncline_core::server`; what it looks like from outside is `docs/protocol.md`. This module
 //! knows neither HTTP nor sockets.
 
+mod backup;
 mod cursor;
 mod database;
 mod filter;
 mod head;
+mod inspection;
 mod log;
 mod member_lookup;
 mod pull;
@@ -16,9 +18,11 @@ mod pylon;
 mod query;
 mod read_pool;
 mod retention;
+mod row_export;
 mod row_import;
 mod row_json;
 mod scope_change;
+mod server_lock;
 mod session;
 mod snapshot;
 mod visibility;
@@ -43,8 +47,13 @@ use crate::store::push::PreparedIntent;
 use crate::store::read_pool::ReadPool;
 use crate::store::session::{SessionCache, StoredSession};
 use crate::store::writer::{WriterHandle, now};
+pub use backup::{BackupError, backup, restore};
+pub use inspection::{Inspection, TenantInspection, inspect};
 pub use retention::LogRetention;
+pub use row_export::RowExport;
 pub use row_import::{ImportRefusal, ImportedRow, RowImport};
+pub(crate) use row_json::with_id;
+pub use server_lock::{LockError, ServerLock};
 pub use session::{Session, SessionError, SessionEvent, SessionKind};
 
 /// Who reads or writes, as their session says.
@@ -162,6 +171,9 @@ pub enum StoreError {
     /// The database refused.
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The file is a database of something else.
+    #[error("it is no database of syncline")]
+    Foreign,
     /// The file was written by a newer version.
     #[error("the database has format {found}, this version knows up to {known}; use the version that wrote it, or a newer one")]
     TooNew {

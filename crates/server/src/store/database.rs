@@ -58,12 +58,24 @@ fn configure(connection: &Connection) -> Result<(), StoreError> {
 
 const FORMAT: i64 = 1;
 
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
+/// Whether this version can read the file; a file without format is of something else.
+pub(crate) fn check_format(connection: &Connection) -> Result<(), StoreError> {
+    match format(connection)? {
+        0 => Err(StoreError::Foreign),
+        _ => Ok(()),
+    }
+}
+
+fn format(connection: &Connection) -> Result<i64, StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found > FORMAT {
         return Err(StoreError::TooNew { found, known: FORMAT });
     }
-    if found < 1 {
+    Ok(found)
+}
+
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    if format(connection)? < 1 {
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "user_version", FORMAT)?;
     }
@@ -115,12 +127,9 @@ CREATE TABLE journal(
 ";
 
 fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Result<Facts, StoreError> {
-    let epoch = if let Some(text) = meta(connection, "epoch")? {
-        text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })?
-    } else {
-        let epoch = random_u64()?;
-        set_meta(connection, "epoch", &epoch.to_string())?;
-        epoch
+    let epoch = match stored_epoch(connection)? {
+        Some(epoch) => epoch,
+        None => mint_epoch(connection)?,
     };
     let stored: u64 = match meta(connection, "policy_generation")? {
         Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "policy generation" })?,
@@ -134,6 +143,19 @@ fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Resul
     set_meta(connection, "policies", schema.fingerprint())?;
     set_meta(connection, "policy_generation", &(stored + 1).to_string())?;
     Ok(Facts { epoch, generation: stored + 1, policies_match: true })
+}
+
+/// The number that recognises the database; `None` before the first start.
+pub(crate) fn stored_epoch(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    let epoch = meta(connection, "epoch")?;
+    epoch.map(|text| text.parse().map_err(|_| StoreError::Corrupt { what: "epoch" })).transpose()
+}
+
+/// Makes the database another one to every replica.
+pub(crate) fn mint_epoch(connection: &Connection) -> Result<u64, StoreError> {
+    let epoch = random_u64()?;
+    set_meta(connection, "epoch", &epoch.to_string())?;
+    Ok(epoch)
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {

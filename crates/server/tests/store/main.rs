@@ -11,3 +11,4 @@ mod outcomes;
 mod replica;
 mod sessions;
 mod support;
+mod upkeep;

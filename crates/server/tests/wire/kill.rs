@@ -164,3 +164,33 @@ fn the_program_ends_in_order_and_explains_itself() {
     };
     assert!(status.success());
 }
+
+#[tokio::test]
+async fn a_database_has_one_server_and_says_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("one.db");
+    let mut first = Program::start(&db);
+    let run = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_syncline");
+        let out = Command::new(program).args(arguments).arg("--db").arg(&db).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    let saved = folder.path().join("saved.db");
+    let saved = saved.to_str().unwrap();
+    let address = first.address.to_string();
+    assert_eq!(run(&["backup", saved]).0, Some(0));
+    for refused in [&["dev", "--addr", "127.0.0.1:0"][..], &["restore", saved, "--replace"]] {
+        let (code, _, error) = run(refused);
+        assert_eq!(code, Some(2), "{refused:?}");
+        assert!(error.contains("a server holds this database") && error.contains(&address), "{error}");
+    }
+    let (code, text, _) = run(&["inspect"]);
+    assert!(code == Some(0) && text.contains(&format!("http://{address}, 0 sockets open")), "{text}");
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    assert_eq!(run(&["restore", saved, "--replace"]).0, Some(0), "a lock goes with its process");
+    let (_, json, _) = run(&["inspect", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["server"], Value::Null);
+    drop(Program::start(&db));
+    assert!(run(&["export", "--entity", "T"]).1.is_empty());
+}
