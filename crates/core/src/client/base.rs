@@ -3,7 +3,7 @@
 use super::names::{EntityIndex, Names};
 use super::row_codec::{RowRef, id_at};
 use super::row_index::{RowIndex, Slot};
-use super::segment::{Section, SegmentHead, tombstones, walk_rows};
+use super::segment::{Section, SegmentHead, read_segment, tombstones, walk_rows};
 
 /// One record of the `entities` store.
 #[derive(Debug)]
@@ -132,8 +132,9 @@ impl Generation {
         }
     }
 
-    /// Exchanges a run of records for what compaction made of them. Rows that changed meanwhile keep their newer place.
-    pub(crate) fn replace_run(&mut self, names: &mut Names, run: &[u64], merged: Vec<(u64, Vec<u8>, SegmentHead)>) {
+    /// Exchanges a run of records for what compaction made of them, under the last one's key. Rows that changed meanwhile keep
+    /// their newer place.
+    pub(crate) fn replace_run(&mut self, names: &mut Names, run: &[u64], merged: Option<Vec<u8>>) {
         let mut old: Vec<u32> = Vec::new();
         self.by_key.retain(|(key, position)| {
             let stays = !run.contains(key);
@@ -142,8 +143,10 @@ impl Generation {
             }
             stays
         });
-        for (key, bytes, head) in merged {
-            let position = self.place(names, key, bytes, head);
+        if let (Some(key), Some(bytes)) = (run.last(), merged)
+            && let Ok(head) = read_segment(&bytes)
+        {
+            let position = self.place(names, *key, bytes, head);
             let Self { segments, indexes, .. } = self;
             let mut live = 0;
             let Some(segment) = segments.get(position) else { return };

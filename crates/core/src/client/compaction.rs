@@ -6,7 +6,7 @@ use super::Client;
 use super::base::{Generation, Segment};
 use super::row_codec::RowRef;
 use super::section_writer::{SectionWriter, section_of};
-use super::segment::{SegmentKind, read_segment, tombstones, walk_rows, write_segment};
+use super::segment::{SegmentKind, tombstones, walk_rows, write_segment};
 
 /// A run this long is worth merging whatever its size.
 const RUN_RECORDS: usize = 32;
@@ -18,7 +18,8 @@ const MOSTLY_HIDDEN_BYTES_MIN: usize = 64 * 1024;
 pub(crate) struct Compaction {
     generation: u64,
     run: Vec<u64>,
-    merged: Option<(u64, Vec<u8>)>,
+    /// To be kept under the key of the last record; `None`: nothing is left.
+    merged: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -34,23 +35,21 @@ impl Client {
         let Ok(merged) = merge(&self.base, &run) else {
             return self.storage.compaction_is_off();
         };
-        let last = run.last().copied().unwrap_or_default();
-        let kept = merged.as_ref().map(|_| last);
-        let delete = run.iter().copied().filter(|key| Some(*key) != kept).collect();
-        let merged = merged.map(|bytes| (last, bytes));
-        let put = merged.clone().into_iter().collect();
+        let mut delete = run.clone();
+        let mut put = Vec::new();
+        if let Some(bytes) = &merged {
+            // What the run becomes takes the key of its last record.
+            put.extend(delete.pop().map(|last| (last, bytes.clone())));
+        }
         let generation = self.base.number;
         self.request_compaction(Compaction { generation, run, merged }, put, delete);
     }
 
     /// The disk exchanged the records: so does memory.
     pub(super) fn compacted(&mut self, compaction: Compaction) {
-        if compaction.generation != self.base.number {
-            return;
+        if compaction.generation == self.base.number {
+            self.base.replace_run(&mut self.names, &compaction.run, compaction.merged);
         }
-        let read = |(key, bytes): (u64, Vec<u8>)| read_segment(&bytes).ok().map(|head| (key, bytes, head));
-        let merged = compaction.merged.and_then(read).into_iter().collect();
-        self.base.replace_run(&mut self.names, &compaction.run, merged);
     }
 }
 

@@ -6,7 +6,7 @@ use syncline_protocol::{
 };
 
 use super::backoff::Backoff;
-use super::mutation_record::MutationState;
+use super::mutation_record::{Mutation, MutationState};
 use super::timer::Timer;
 use super::{Client, Connection, Event, Output, RequestId};
 
@@ -300,14 +300,8 @@ impl Client {
 
     /// Writes sent so long ago that the server may have forgotten their outcome are never sent again blindly.
     fn fail_forgotten(&mut self, floor: Timestamp) {
-        let forgotten: Vec<_> = self
-            .queue
-            .iter()
-            .filter(|(_, mutation)| mutation.state == MutationState::Sent)
-            .filter(|(_, mutation)| mutation.first_sent_at.unwrap_or(mutation.intent.issued_at) < floor)
-            .map(|(place, _)| place)
-            .collect();
-        for place in forgotten {
+        let sent_at = |mutation: &Mutation| mutation.first_sent_at.unwrap_or(mutation.intent.issued_at);
+        for place in self.queue.places(&|mutation| mutation.state == MutationState::Sent && sent_at(mutation) < floor) {
             let message = "it was sent so long ago that the server no longer knows what became of it";
             self.fail_mutation_with(place, ErrorCode::OutcomeUnknown, message);
         }

@@ -73,7 +73,7 @@ impl Client {
         let row_ids = built.iter().map(|change| change.row_id.clone()).collect();
         let intent = Intent { op_id: op_id.clone(), after, issued_at: self.now, schema: self.config.schema, changes: built };
         let text = intent.freeze().map_err(refused)?;
-        if let Some(place) = self.queue.push(Mutation::new(intent, text, Durability::Unstored)) {
+        if let Some(place) = self.queue.push(Box::new(Mutation::new(intent, text, Durability::Unstored))) {
             self.storage.add_unstored(place);
             self.overlay_append(place);
         }

@@ -1,29 +1,27 @@
 //! The application's writes in the order they were made. Clocks and ids never order anything.
 
-use std::collections::VecDeque;
-
 use syncline_protocol::{ChangeKind, OpId, limits};
 
 use super::key_index::{KeyIndex, hash};
-use super::mutation_record::{Durability, Mutation, MutationState};
+use super::mutation_record::{Mutation, MutationState};
 
 /// Place in the queue within this client; keys on disk follow the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueuePlace(u32);
 
 /// One write at its place.
-type Entry = (QueuePlace, Box<Mutation>);
+pub(crate) type Entry = (QueuePlace, Box<Mutation>);
 
 /// Every write that was not answered, or failed, or waits for the stream.
 #[derive(Debug, Default)]
 pub(crate) struct MutationQueue {
-    /// In order of the places. Writes come at one end and mostly leave at the other.
-    entries: VecDeque<Entry>,
+    /// In order of the places. Entries are small, so that taking the first of even 100,000 moves less than a megabyte.
+    entries: Vec<Entry>,
     by_op_id: KeyIndex,
     /// The open write that inserts a row with this id; for dependencies by reference.
     inserts: KeyIndex,
     /// Applied writes by the seq the stream must pass, in order.
-    applied: VecDeque<(u64, QueuePlace)>,
+    applied: Vec<(u64, QueuePlace)>,
     next_place: u32,
     failed: usize,
 }
@@ -43,7 +41,7 @@ impl MutationQueue {
     }
 
     /// Adds a write at the end; gives its place, or `None` when the same op_id is queued already.
-    pub(crate) fn push(&mut self, mutation: Mutation) -> Option<QueuePlace> {
+    pub(crate) fn push(&mut self, mutation: Box<Mutation>) -> Option<QueuePlace> {
         if self.find(&mutation.intent.op_id).is_some() {
             return None;
         }
@@ -59,16 +57,16 @@ impl MutationQueue {
             }
         }
         self.failed += usize::from(matches!(mutation.state, MutationState::Failed(_)));
-        self.entries.push_back((place, Box::new(mutation)));
+        self.entries.push((place, mutation));
         Some(place)
     }
 
-    pub(crate) fn remove(&mut self, place: QueuePlace) -> Option<Mutation> {
-        let (_, mutation) = self.entries.remove(self.position(place)?)?;
+    pub(crate) fn remove(&mut self, place: QueuePlace) -> Option<Box<Mutation>> {
+        let (_, mutation) = self.entries.remove(self.position(place)?);
         self.by_op_id.remove(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
         forget_inserts(&mut self.inserts, place, &mutation);
         self.forget_state(place, &mutation.state);
-        Some(*mutation)
+        Some(mutation)
     }
 
     pub(crate) fn set_state(&mut self, place: QueuePlace, state: MutationState) {
@@ -154,16 +152,17 @@ impl MutationQueue {
         self.entries.iter().map(|(place, mutation)| (*place, &**mutation))
     }
 
-    pub(crate) fn places_with(&self, durability: Durability) -> Vec<QueuePlace> {
-        self.iter().filter(|(_, mutation)| mutation.durability == durability).map(|(place, _)| place).collect()
+    /// Where the writes stand for which `is_wanted` says yes.
+    pub(crate) fn places(&self, is_wanted: &dyn Fn(&Mutation) -> bool) -> Vec<QueuePlace> {
+        self.iter().filter(|(_, mutation)| is_wanted(mutation)).map(|(place, _)| place).collect()
     }
 
     /// Takes everything out, in order, to put writes from disk in front of what was written before the database opened.
-    pub(crate) fn take_all(&mut self) -> Vec<Mutation> {
+    pub(crate) fn take_all(&mut self) -> Vec<Entry> {
         let next_place = self.next_place;
         let all = std::mem::take(self);
         self.next_place = next_place;
-        all.entries.into_iter().map(|(_, mutation)| *mutation).collect()
+        all.entries
     }
 }
 

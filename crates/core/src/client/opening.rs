@@ -146,9 +146,9 @@ impl Client {
         let mut places: Vec<QueuePlace> = Vec::new();
         self.storage.forget_unstored();
         for mutation in stored {
-            places.extend(self.queue.push(mutation));
+            places.extend(self.queue.push(Box::new(mutation)));
         }
-        for mutation in early {
+        for (_, mutation) in early {
             if let Some(place) = self.queue.push(mutation) {
                 self.storage.add_unstored(place);
                 places.push(place);

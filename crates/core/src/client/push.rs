@@ -76,13 +76,7 @@ impl Client {
     pub(super) fn push_greeted(&mut self) {
         self.timers.clear(Timer::PushWindow);
         self.repeat_queue_update();
-        let parked: Vec<_> = self
-            .queue
-            .iter()
-            .filter(|(_, mutation)| mutation.parked == Parked::UntilConnection)
-            .map(|(place, _)| place)
-            .collect();
-        for place in parked {
+        for place in self.queue.places(&|mutation| mutation.parked == Parked::UntilConnection) {
             if let Some(mutation) = self.queue.get_mut(place) {
                 mutation.parked = Parked::No;
             }
@@ -170,16 +164,11 @@ impl Client {
     /// Somebody else removed these records from the disk: they are not wanted any more.
     fn drop_unmarked(&mut self, marked: &[u64]) {
         let Some(flight) = &self.push.flight else { return };
-        let gone: Vec<QueuePlace> = flight
-            .writes
-            .iter()
-            .map(|(place, _)| *place)
-            .filter(|place| {
-                self.queue.get(*place).is_some_and(|mutation| {
-                    mutation.state == MutationState::Pending && mutation.key().is_some_and(|key| !marked.contains(&key))
-                })
-            })
-            .collect();
+        let gone = self.queue.places(&|mutation| {
+            mutation.state == MutationState::Pending
+                && mutation.key().is_some_and(|key| !marked.contains(&key))
+                && flight.writes.iter().any(|(_, op_id)| *op_id == mutation.intent.op_id)
+        });
         for place in &gone {
             self.discard(*place);
         }

@@ -413,7 +413,7 @@ impl Client {
     /// Rolls writes back that are not on disk and never will be.
     pub(super) fn lose_unstored(&mut self, code: ErrorCode, message: &str) {
         for durability in [Durability::Unstored, Durability::MemoryOnly] {
-            for place in self.queue.places_with(durability) {
+            for place in self.queue.places(&|mutation| mutation.durability == durability) {
                 self.lose(place, code, message);
             }
         }
@@ -422,10 +422,8 @@ impl Client {
 
     /// The end: open writes that are only in memory end with it, and the application is told.
     pub(super) fn lose_memory_only(&mut self) {
-        for place in self.queue.places_with(Durability::MemoryOnly) {
-            if self.queue.get(place).is_some_and(|mutation| mutation.state.is_open()) {
-                self.lose(place, ErrorCode::NotStarted, "the engine was stopped and these writes were only in memory");
-            }
+        for place in self.queue.places(&|mutation| mutation.durability == Durability::MemoryOnly && mutation.state.is_open()) {
+            self.lose(place, ErrorCode::NotStarted, "the engine was stopped and these writes were only in memory");
         }
     }
 
