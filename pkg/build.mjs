@@ -1,4 +1,5 @@
-// Builds dist/: the declarations, and one minified script that holds the glue of wasm/ (made before by `cargo xtask build`).
+// Builds dist/: the declarations, and the minified scripts: for production, for development, and what is loaded on demand.
+// They hold the glue of wasm/ (made before by `cargo xtask build`).
 
 import { execFile } from "node:child_process";
 import { access, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -22,9 +23,12 @@ await Promise.all([bundle(), declare()]);
 async function bundle() {
   await build({
     absWorkingDir: here,
-    entryPoints: ["src/index.ts"],
-    outfile: "dist/index.js",
+    entryPoints: ["src/index.ts", "src/development.ts"],
+    outdir: "dist",
+    // All files lie side by side: src/module.ts names the module by its place relative to them.
+    chunkNames: "[name]-[hash]",
     bundle: true,
+    splitting: true,
     minify: true,
     format: "esm",
     target: ["es2022"],

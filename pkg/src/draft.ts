@@ -3,6 +3,7 @@
 import { SynclineError } from "./errors.ts";
 import type { RawRow } from "./raw.ts";
 import { mintRowId } from "./row_id.ts";
+import { byId } from "./row_value.ts";
 import type { Change, ChangeKind } from "./types.ts";
 import { encodeFields } from "./values.ts";
 
@@ -48,7 +49,7 @@ export class Draft {
     if (staged === undefined) return before;
     const rows = before.filter((row) => !staged.has(row.id));
     for (const row of staged.values()) if (row !== undefined) rows.push(row);
-    return Object.freeze(rows.sort((left, right) => (left.id < right.id ? -1 : 1)));
+    return Object.freeze(rows.sort(byId));
   }
 
   insert(entity: string, row: object): string {
@@ -63,14 +64,15 @@ export class Draft {
     return id;
   }
 
-  update(entity: string, id: string, patch: object): void {
-    this.#checkOpen();
+  update(entity: string, id: string, source: object): void {
+    // Read before it is staged; whether the row exists is decided when the transaction is handed over.
+    const before = this.get(entity, id);
+    const patch =
+      typeof source === "function" ? patchOf(source as PatchFunction, before, entity, id) : source;
     const given = (patch as { readonly id?: unknown } | null)?.id;
     if (given !== undefined && given !== id) {
       throw new SynclineError("INVALID_VALUE", `${entity}/${id}: the id of a row cannot change`);
     }
-    // Read before it is staged; whether the row exists is decided when the transaction is handed over.
-    const before = this.get(entity, id);
     const data = this.#push("update", entity, id, patch);
     if (before !== undefined) this.#stage(entity, id, { ...before, ...data, id });
   }
@@ -106,6 +108,13 @@ export class Draft {
       hint: "Use `tx` only inside the function given to transaction(), and before it returns.",
     });
   }
+}
+
+type PatchFunction = (row: RawRow) => object;
+
+function patchOf(make: PatchFunction, row: RawRow | undefined, entity: string, id: string): object {
+  if (row === undefined) throw new SynclineError("ROW_NOT_FOUND", `${entity}/${id} does not exist here`);
+  return make(row);
 }
 
 /**

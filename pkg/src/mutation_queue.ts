@@ -2,7 +2,7 @@
 
 import { errorCode, SynclineError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
-import type { RawEngine, RawError, RawMutation } from "./raw.ts";
+import type { RawEngine, RawError, RawEvent, RawMutation } from "./raw.ts";
 import type {
   Change,
   Mutation,
@@ -12,6 +12,8 @@ import type {
   Unsubscribe,
   Write,
 } from "./types.ts";
+
+type RawStep = Extract<RawEvent, { readonly op_id: string }>;
 
 /** What the queue asks the engine to do. */
 export interface QueueCommands {
@@ -107,6 +109,12 @@ export class Queue implements MutationQueue {
     return this.#listeners.isEmpty ? undefined : Object.freeze({ status, change, error, mutation });
   }
 
+  /** A transaction took the step that an event tells of; gives what the listeners will hear. */
+  took(event: RawStep): MutationTransition | undefined {
+    const status = STEPS[event.type];
+    return status && this.moved(event.op_id, status, "error" in event ? fromRawError(event.error) : null);
+  }
+
   /** The changes of a transaction in the queue. */
   changes(opId: string): readonly Change[] {
     return this.#seen.get(opId)?.changes ?? [];
@@ -150,6 +158,16 @@ function toChange(raw: RawMutation["changes"][number]): Change {
   const { entity, row_id: rowId, kind, data } = raw;
   return Object.freeze({ entity, rowId, kind, ...(data === undefined ? {} : { data: Object.freeze(data) }) });
 }
+
+/** That it is on disk is no step: `status` tells what the server knows. */
+const STEPS: Readonly<Record<RawStep["type"], MutationTransition["status"] | undefined>> = {
+  mutation_durable: undefined,
+  mutation_sent: "sent",
+  mutation_confirmed: "applied",
+  mutation_failed: "failed",
+  mutation_lost: "failed",
+  mutation_removed: "removed",
+};
 
 const NO_MUTATIONS: readonly Mutation[] = Object.freeze([]);
 const NO_MUTATIONS_JSON = "[]";

@@ -78,7 +78,7 @@ export class News {
 }
 
 /** Shows an error where uncaught ones are shown, without stopping the caller. */
-function reportUncaught(thrown: unknown): void {
+export function reportUncaught(thrown: unknown): void {
   if (typeof reportError === "function") reportError(thrown);
   else
     queueMicrotask(() => {

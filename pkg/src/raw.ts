@@ -27,6 +27,8 @@ export interface RawEngine {
   statusJson(): string;
   pause(): string;
   resume(): string;
+  /** Cuts a wait for the server short and checks an open socket. */
+  wake(): string;
   stop(): Promise<void>;
   free(): void;
 }

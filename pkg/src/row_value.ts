@@ -1,4 +1,4 @@
-// Comparing and freezing values that came out of `JSON.parse`.
+// Comparing, ordering and freezing what came out of `JSON.parse`.
 
 import type { Value } from "./types.ts";
 
@@ -28,6 +28,16 @@ export function deepFreeze<T extends Value>(value: T): T {
     Object.freeze(value);
   }
   return value;
+}
+
+/** Whether two lists hold the same objects. */
+export function sameItems<T>(left: readonly T[], right: readonly T[]): boolean {
+  return left.length === right.length && left.every((item, index) => item === right[index]);
+}
+
+/** Sorts rows by their ids. Ids are ASCII, so this is the order of their bytes too. */
+export function byId(left: { readonly id: string }, right: { readonly id: string }): number {
+  return left.id < right.id ? -1 : 1;
 }
 
 // `Array.isArray` does not narrow readonly arrays.

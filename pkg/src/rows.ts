@@ -2,8 +2,9 @@
 
 import { Listeners } from "./listeners.ts";
 import type { RawDelta, RawEngine, RawRow } from "./raw.ts";
-import { deepFreeze, sameValue } from "./row_value.ts";
-import type { StoreChange, Unsubscribe } from "./types.ts";
+import { byId, deepFreeze, sameItems, sameValue } from "./row_value.ts";
+import type { ServedRows } from "./server_data.ts";
+import type { Identity, StoreChange, Unsubscribe } from "./types.ts";
 
 /** What is known of one entity. */
 interface EntityRows {
@@ -20,7 +21,11 @@ interface EntityRows {
 /** The rows of one replica, untyped; `store` of the engine is this with the application's schema. */
 export class Rows {
   #raw: RawEngine | undefined;
+  /** Rows that came with the page, shown beneath the replica's. */
+  #served: ServedRows | undefined;
   readonly #entities: Map<string, EntityRows> = new Map();
+  /** Every entity that the replica has told of. */
+  readonly #names: Set<string> = new Set();
   readonly #listeners: Listeners<StoreChange>;
 
   constructor(onThrow: (thrown: unknown) => void) {
@@ -31,13 +36,35 @@ export class Rows {
   attach(raw: RawEngine | undefined): readonly string[] {
     const entities = this.known();
     this.#raw = raw;
-    this.#entities.clear();
+    this.#names.clear();
+    // The page's rows go on being shown, as the same objects.
+    if (this.#served === undefined) this.#entities.clear();
+    else this.#startOver();
     return entities;
+  }
+
+  /** Shows these rows beneath the replica's, or the replica's alone; gives the entities whose readers must look again. */
+  serve(served: ServedRows | undefined): readonly string[] {
+    const touched = [this.#served, served].flatMap((some) => [...(some?.rows.keys() ?? [])]);
+    this.#served = served;
+    this.#startOver();
+    return touched;
+  }
+
+  /** Whose rows came with the page, while those are shown. */
+  get servedTo(): Identity | undefined {
+    return this.#served?.identity;
+  }
+
+  /** Every entity of the replica. */
+  names(): readonly string[] {
+    return [...this.#names].sort();
   }
 
   /** Takes note that rows changed; nobody is told yet. */
   invalidate(entities: readonly string[]): void {
     for (const name of entities) {
+      this.#names.add(name);
       const entity = this.#entities.get(name);
       if (entity !== undefined) entity.stale = true;
     }
@@ -58,19 +85,47 @@ export class Rows {
   }
 
   get(entity: string, id: string): RawRow | undefined {
-    if (this.#raw === undefined) return undefined;
-    const known = this.#entity(entity);
-    if (known.list !== undefined) {
-      const list = this.#refreshed(this.#raw, entity, known);
-      const row = list[position(list, id)];
-      return row?.id === id ? row : undefined;
+    if (this.#raw !== undefined && this.#served === undefined) {
+      const known = this.#entity(entity);
+      if (known.list === undefined) return readSingle(this.#raw, entity, id, known);
     }
-    return readSingle(this.#raw, entity, id, known);
+    const list = this.list(entity);
+    const row = list[position(list, id)];
+    return row?.id === id ? row : undefined;
   }
 
-  list(entity: string): readonly RawRow[] {
-    if (this.#raw === undefined) return NO_ROWS;
-    return this.#refreshed(this.#raw, entity, this.#entity(entity));
+  list(name: string): readonly RawRow[] {
+    if (this.#raw === undefined && this.#served === undefined) return NO_DELTA.rows;
+    const entity = this.#entity(name);
+    if (entity.list !== undefined && !entity.stale) return entity.list;
+    const delta = this.#read(name, entity.at);
+    entity.list =
+      delta.full || entity.list === undefined
+        ? replaced(entity.list ?? singleRows(entity), delta.rows)
+        : merged(entity.list, delta);
+    entity.at = delta.at;
+    entity.stale = false;
+    entity.singles.clear();
+    return entity.list;
+  }
+
+  #read(name: string, since: number): RawDelta {
+    const served = this.#served?.rows.get(name);
+    const own = (at: number) =>
+      this.#raw === undefined ? NO_DELTA : (JSON.parse(this.#raw.deltaJson(name, at)) as RawDelta);
+    if (served === undefined) return own(since);
+    const { rows } = own(0);
+    const ids = new Set(rows.map(({ id }) => id));
+    const beneath = served.filter(({ id }) => !ids.has(id));
+    return { at: 0, full: true, rows: [...rows, ...beneath].sort(byId), removed: [] };
+  }
+
+  /** Has every entity read as a whole, keeping the objects of rows that are the same. */
+  #startOver(): void {
+    for (const entity of this.#entities.values()) {
+      entity.at = 0;
+      entity.stale = true;
+    }
   }
 
   #entity(name: string): EntityRows {
@@ -80,19 +135,6 @@ export class Rows {
       this.#entities.set(name, entity);
     }
     return entity;
-  }
-
-  #refreshed(raw: RawEngine, name: string, entity: EntityRows): readonly RawRow[] {
-    if (entity.list !== undefined && !entity.stale) return entity.list;
-    const delta = JSON.parse(raw.deltaJson(name, entity.at)) as RawDelta;
-    entity.list =
-      delta.full || entity.list === undefined
-        ? replaced(entity.list ?? singleRows(entity), delta.rows)
-        : merged(entity.list, delta);
-    entity.at = delta.at;
-    entity.stale = false;
-    entity.singles.clear();
-    return entity.list;
   }
 }
 
@@ -112,9 +154,7 @@ function readSingle(raw: RawEngine, entity: string, id: string, known: EntityRow
 }
 
 function singleRows(entity: EntityRows): readonly RawRow[] {
-  return Array.from(entity.singles.values(), ({ row }) => row).sort((left, right) =>
-    left.id < right.id ? -1 : 1,
-  );
+  return Array.from(entity.singles.values(), ({ row }) => row).sort(byId);
 }
 
 /** All rows anew, with the objects of those that did not change. Both lists are in order of the ids. */
@@ -125,7 +165,7 @@ function replaced(before: readonly RawRow[], rows: readonly RawRow[]): readonly 
     while (old !== undefined && old.id < row.id) old = before[++index];
     return keptOrNew(old?.id === row.id ? old : undefined, row);
   });
-  return sameItems(before, list) ? before : Object.freeze(list);
+  return sameItems(before, list) && Object.isFrozen(before) ? before : Object.freeze(list);
 }
 
 /** The list with a few rows exchanged, added or removed. */
@@ -187,10 +227,4 @@ function keptOrNew(old: RawRow | undefined, fresh: RawRow): RawRow {
   return old !== undefined && sameValue(old, fresh) ? old : deepFreeze(fresh);
 }
 
-function sameItems(left: readonly RawRow[], right: readonly RawRow[]): boolean {
-  return (
-    left.length === right.length && left.every((row, index) => row === right[index]) && Object.isFrozen(left)
-  );
-}
-
-const NO_ROWS: readonly RawRow[] = Object.freeze([]);
+const NO_DELTA: RawDelta = { at: 0, full: true, rows: Object.freeze([]), removed: [] };

@@ -1,8 +1,9 @@
 // Whose token it is, and where the token comes from.
 
 import type { Settings } from "./config.ts";
-import type { ErrorCode, SynclineError } from "./errors.ts";
+import { type ErrorCode, SynclineError } from "./errors.ts";
 import type { RawIdentity } from "./raw.ts";
+import type { Replica } from "./replica.ts";
 import { toIdentity } from "./status.ts";
 import type { Identity, Token } from "./types.ts";
 
@@ -14,11 +15,14 @@ export type Answer =
 /** Finds the token: what the application said last, else its storage, else its function. */
 export class TokenSource {
   readonly #settings: Settings;
+  readonly #onError: (error: SynclineError) => void;
   #given: Token;
-  readonly #asking: WeakMap<AbortSignal, Promise<string | undefined>> = new WeakMap();
+  readonly #asking: WeakMap<AbortSignal, Promise<Answer>> = new WeakMap();
 
-  constructor(settings: Settings) {
+  /** `onError` is told when the application's function fails. */
+  constructor(settings: Settings, onError: (error: SynclineError) => void) {
     this.#settings = settings;
+    this.#onError = onError;
     this.#given = settings.token;
   }
 
@@ -37,6 +41,12 @@ export class TokenSource {
     if (this.#given) this.#given = token;
   }
 
+  /** There is no session any more, and the storage shall know of none either. */
+  forget(): void {
+    this.#given = null;
+    for (const key of TOKEN_KEYS) this.#settings.storage?.remove(key);
+  }
+
   /** The token that is there without asking. An empty one counts as none. */
   known(): string | undefined {
     if (this.#given !== undefined) return this.#given || undefined;
@@ -52,7 +62,7 @@ export class TokenSource {
    * Asks the application. Calls while an answer is awaited wait for the same one, but only those of the same question: what
    * was asked for one session must not answer another.
    */
-  ask(code: ErrorCode | null, question: AbortSignal): Promise<string | undefined> {
+  ask(code: ErrorCode | null, question: AbortSignal): Promise<Answer> {
     let answer = this.#asking.get(question);
     if (answer === undefined) {
       answer = this.#answer(code).finally(() => this.#asking.delete(question));
@@ -61,9 +71,26 @@ export class TokenSource {
     return answer;
   }
 
-  async #answer(code: ErrorCode | null): Promise<string | undefined> {
-    const token = await this.#settings.getToken?.({ code });
-    return token || undefined;
+  /** Looks for another token in place of a refused one. */
+  async findOther({ token: refused, question }: Replica, code: ErrorCode): Promise<string | undefined> {
+    let token = this.known();
+    if (this.canAsk && (token === undefined || token === refused)) {
+      const answer = await this.ask(code, question);
+      token = answer.failed ? undefined : answer.token;
+    }
+    return token === refused ? undefined : token;
+  }
+
+  async #answer(code: ErrorCode | null): Promise<Answer> {
+    try {
+      return { failed: false, token: (await this.#settings.getToken?.({ code })) || undefined };
+    } catch (cause) {
+      const error = new SynclineError("UNAUTHENTICATED", "getToken() failed, so there is no token", {
+        cause,
+      });
+      this.#onError(error);
+      return { failed: true, error };
+    }
   }
 }
 

@@ -35,6 +35,11 @@ export type Patch<S extends object, E extends EntityOf<S>> = {
   readonly [K in keyof S[E] as K extends "id" ? never : K]?: FieldInput<S[E][K]> | undefined;
 };
 
+/** What an update takes: a patch, or a function that makes one from the row as it stands. It must not be async. */
+export type PatchSource<S extends object, E extends EntityOf<S>> =
+  | Patch<S, E>
+  | ((row: Row<S, E>) => Patch<S, E>);
+
 /** A field's type on the way in: where a text fits, a `Date` does too. */
 export type FieldInput<T> = T | (string extends T ? Date : never);
 
@@ -69,7 +74,7 @@ export interface Transaction<S extends object = AnySchema> {
   list<E extends EntityOf<S>>(entity: E): readonly Row<S, E>[];
   /** Adds a row; returns its final id. */
   insert<E extends EntityOf<S>>(entity: E, row: NewRow<S, E>): string;
-  update<E extends EntityOf<S>>(entity: E, id: string, patch: Patch<S, E>): void;
+  update<E extends EntityOf<S>>(entity: E, id: string, patch: PatchSource<S, E>): void;
   delete<E extends EntityOf<S>>(entity: E, id: string): void;
 }
 
@@ -218,6 +223,8 @@ export interface SyncEngineConfig {
   readonly getToken?: ((request: TokenRequest) => Token | Promise<Token>) | undefined;
   /** Keep rows and queue in IndexedDB. Default: wherever there is one. */
   readonly persist?: boolean | undefined;
+  /** Where rows and queue are kept; says the same as `persist`, by name. Backends of your own come with 0.2. */
+  readonly persistence?: "indexeddb" | "memory" | undefined;
   /** Separates applications on one origin. Default `default`. */
   readonly appName?: string | undefined;
   /** Where the token stands, under the key `syncline_token`, or `pylon_token` as in Pylon. */
@@ -236,6 +243,61 @@ export interface SyncEngineOptions extends SyncEngineConfig {
 
 /** The WebAssembly module: its address, an answer that carries it, its bytes, or compiled. */
 export type WasmSource = string | URL | Request | Response | BufferSource | WebAssembly.Module;
+
+/** What becomes of unsent writes at the end of a session. */
+export interface SignOutOptions {
+  /** Default `"keep"`: they are sent when the same user signs in on this device again. */
+  readonly unsent?: "keep" | "discard" | undefined;
+}
+
+/** How an infinite query pages, filters and orders. */
+export interface InfiniteQueryOptions<R> {
+  /** Rows that `loadMore()` adds. Default 20. */
+  readonly pageSize?: number | undefined;
+  /** Which rows; all without it. */
+  readonly filter?: ((row: R) => boolean) | undefined;
+  /** Their order, as for `Array.sort`; by id without it, and among rows that it calls equal. */
+  readonly order?: ((left: R, right: R) => number) | undefined;
+}
+
+/** The first pages of an entity's rows. */
+export interface InfiniteQuery<R> {
+  /** The rows of the pages asked for so far; the same frozen array until one of them changes. */
+  readonly data: readonly R[];
+  /** Whether this replica has rows beyond `data`. */
+  readonly hasMore: boolean;
+  /** Adds a page. Resolves when its rows are there, or when there are no more and none can be fetched now. */
+  loadMore(): Promise<void>;
+  /** Starts over without a page. */
+  reset(): void;
+  /** Calls `listener` when `data` became another array. */
+  subscribe(listener: () => void): Unsubscribe;
+}
+
+/** Rows that a server read for one session, as plain data. */
+export interface ServerData<S extends object = AnySchema> {
+  /** Whose session it was. */
+  readonly identity: Identity;
+  readonly rows: { readonly [E in EntityOf<S>]?: readonly Row<S, E>[] };
+}
+
+/** What an engine holds at one moment. */
+export interface Inspection<S extends object = AnySchema> {
+  readonly identity: Identity | null;
+  readonly connection: Connection;
+  readonly lastError: Status["lastError"];
+  /** How far the server's log was read, how far it goes, and whether a complete pull was applied. */
+  readonly cursor: Pick<Status, "seq" | "serverHead" | "synced">;
+  readonly storage: StorageStatus & {
+    /** What the browser says this origin uses and may use, in bytes; absent where it does not say. */
+    readonly usageBytes?: number;
+    readonly quotaBytes?: number;
+  };
+  /** Every row that is shown, by entity. */
+  readonly rows: { readonly [E in EntityOf<S>]?: readonly Row<S, E>[] };
+  /** What the server has not confirmed. */
+  readonly queue: readonly Mutation[];
+}
 
 /** A replica of one user's rows, and the queue of their unsent writes. */
 export interface SyncEngine<S extends object = AnySchema> {
@@ -262,8 +324,11 @@ export interface SyncEngine<S extends object = AnySchema> {
    * @throws SynclineError when the row cannot be stored; then nothing was written.
    */
   insert<E extends EntityOf<S>>(entity: E, row: NewRow<S, E>): Write;
-  /** Changes the given fields of a row. Throws as `insert`. */
-  update<E extends EntityOf<S>>(entity: E, id: string, patch: Patch<S, E>): Write;
+  /**
+   * Changes the given fields of a row. Throws as `insert`.
+   * A function gets the row as it is shown now and gives the patch: `update("post", id, (post) => ({ likes: post.likes + 1 }))`.
+   */
+  update<E extends EntityOf<S>>(entity: E, id: string, patch: PatchSource<S, E>): Write;
   /** Removes a row. Throws as `insert`. */
   delete<E extends EntityOf<S>>(entity: E, id: string): Write;
   /**
@@ -281,6 +346,46 @@ export interface SyncEngine<S extends object = AnySchema> {
    * read, or when the server cannot say now whose they are.
    */
   notifySessionChanged(token?: Token): Promise<void>;
+
+  /**
+   * Ends the session: forgets the token, also in `storage`, and shows what is there without one. The former user's unsent
+   * writes wait on this device until they come back, unless `unsent` is `"discard"`; what may have reached the server is
+   * never discarded. The token itself stays valid: revoking it is the server's.
+   */
+  signOut(options?: SignOutOptions): Promise<void>;
+
+  /**
+   * Sends what waits, now. Resolves when the server has answered every write that was queued at the call, whatever it
+   * said; rejects when it cannot be reached.
+   */
+  push(): Promise<void>;
+
+  /** The entity's rows a page more at a time, from this replica; they stay right while rows change. */
+  createInfiniteQuery<E extends EntityOf<S>>(
+    entity: E,
+    options?: InfiniteQueryOptions<Row<S, E>>,
+  ): InfiniteQuery<Row<S, E>>;
+
+  /**
+   * Shows rows that the server put into the page, from `getServerData`, until this replica has read its own. They can be
+   * read and not written, belong to one identity, and say nothing about how far this replica has come. Call it before
+   * `start()`. The other session's rows are never shown: `onError` tells of them instead.
+   */
+  hydrate(data: ServerData<S>): void;
+
+  /** What this engine holds, for people: rows, queue, cursor, storage. */
+  inspect(): Promise<Inspection<S>>;
+  /** The same as a file of JSON, to keep or to send to somebody who helps. */
+  export(): Promise<Blob>;
+
+  /** Comes with 0.2. @throws SynclineError NOT_SUPPORTED. */
+  setPresence(presence: object): never;
+  /** Comes with 0.2. @throws SynclineError NOT_SUPPORTED. */
+  publishTopic(topic: string, message: unknown): never;
+  /** Comes with 0.2. @throws SynclineError NOT_SUPPORTED. */
+  subscribeCrdt(entity: EntityOf<S>, id: string): never;
+  /** Comes with 0.2. @throws SynclineError NOT_SUPPORTED. */
+  unsubscribeCrdt(entity: EntityOf<S>, id: string): never;
 
   /** Calls `listener` with every new status. */
   onStatus(listener: (status: Status) => void): Unsubscribe;

@@ -174,6 +174,11 @@ export class FakeRaw implements RawEngine {
     return this.#json([this.#connect("connecting")]);
   }
 
+  wake(): string {
+    this.calls.push("wake");
+    return "[]";
+  }
+
   stop(): Promise<void> {
     this.calls.push("stop");
     if (this.#world.isBroken) throw Object.assign(new Error("broke down"), { code: "INTERNAL" });

@@ -29,7 +29,11 @@ try {
   await mkdir(join(out, "node_modules"));
   await symlink(join(here, ".."), join(out, "node_modules/syncline"), "dir");
   const files = names.map((name) => join(out, name.replace(/\.ts$/, ".mjs")));
-  const run = spawn(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" });
+  const run = spawn(process.execPath, ["--enable-source-maps", "--test", ...files], {
+    stdio: "inherit",
+    // The bundled tests lie elsewhere.
+    env: { ...process.env, SYNCLINE_ERRORS_PAGE: new URL("../../docs/errors.md", import.meta.url).href },
+  });
   process.exitCode = await new Promise((resolve) => run.on("exit", (code) => resolve(code ?? 1)));
 } finally {
   await rm(out, { recursive: true, force: true });

@@ -1,8 +1,14 @@
 // What compiles and what does not. Checked by `tsc`, never run.
 
 import {
+  callFn,
   createSyncEngine,
+  createWriteThroughStorage,
+  defaultStorage,
   type ErrorCode,
+  fetchList,
+  getServerData,
+  insert,
   mutationQueueListener,
   type Row,
   type Value,
@@ -99,7 +105,67 @@ void open.insert("anything", { n: 1, list: [{ deep: true }], when: new Date() })
 // @ts-expect-error: no value of a row
 void open.insert("anything", { f: () => 1 });
 
+// Updates made from the row.
+void chat.update("message", "m1", (row) => ({ likes: row.likes + 1 }));
+// @ts-expect-error: no such field in the row
+void chat.update("message", "m1", (row) => ({ likes: row.stars }));
+// @ts-expect-error: no such field in the patch
+void chat.update("message", "m1", () => ({ stars: 1 }));
+// @ts-expect-error: an async function makes no patch
+void chat.update("message", "m1", async () => ({ likes: 1 }));
+
+// Pages.
+const pages = chat.createInfiniteQuery("message", {
+  pageSize: 20,
+  filter: (row) => row.likes > 1,
+  order: (left, right) => right.likes - left.likes,
+});
+same<Same<typeof pages.data, readonly Row<Chat, "message">[]>>();
+// @ts-expect-error: no such entity
+chat.createInfiniteQuery("messages");
+// @ts-expect-error: no such field
+chat.createInfiniteQuery("channel", { filter: (row) => row.likes > 1 });
+
+// Server rendering.
+const data = await getServerData<Chat>("https://app.example", ["channel"], { token: "t" });
+chat.hydrate(data);
+same<Same<typeof data.rows.channel, readonly Row<Chat, "channel">[] | undefined>>();
+// @ts-expect-error: no such entity
+void getServerData<Chat>("https://app.example", ["channels"]);
+// @ts-expect-error: rows alone say not whose they are
+chat.hydrate({ rows: {} });
+
+// Looking inside.
+const inside = await chat.inspect();
+same<Same<typeof inside.rows.message, readonly Row<Chat, "message">[] | undefined>>();
+void chat.export().then((file: Blob) => file.size);
+
+// Sessions.
+void chat.signOut({ unsent: "discard" });
+// @ts-expect-error: nothing else can become of them
+void chat.signOut({ unsent: "sell" });
+
+// Direct calls.
+const todos = await fetchList<{ title: string }>("https://app.example", "todo", { order: { title: "asc" } });
+same<Same<(typeof todos)[number]["title"], string>>();
+const sum = await callFn<number>("https://app.example", "sum", { a: 1 }, { token: null });
+same<Same<typeof sum, number>>();
+void insert<{ title: string }>("https://app.example", "todo", { title: "x" });
+// @ts-expect-error: not its type
+void insert<{ title: string }>("https://app.example", "todo", { title: 1 });
+
+// Storage for the token.
+createSyncEngine("https://app.example", { storage: defaultStorage() });
+createSyncEngine("https://app.example", {
+  storage: createWriteThroughStorage({ syncline_token: "t" }, async (key, value) => [key, value]),
+});
+
 // Configuration.
+createSyncEngine("https://app.example", { persistence: "memory", pollInterval: 1000 });
+// @ts-expect-error: no such place
+createSyncEngine("https://app.example", { persistence: "floppy" });
+// @ts-expect-error: no such transport
+createSyncEngine("https://app.example", { transport: "pigeon" });
 // @ts-expect-error: no such option
 createSyncEngine("https://app.example", { colour: "red" });
 // @ts-expect-error: the address is missing

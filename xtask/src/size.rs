@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -100,18 +100,36 @@ fn describe(name: &str, download: Download, limit: Option<u64>) -> String {
     )
 }
 
-/// The script a page would load: the whole public API, bundled and minified as an application's bundler does it.
+/// What a page loads before its first row, bundled and minified as an application's bundler does it: what it imports to run an
+/// engine, without what the package loads on demand and without the calls that work without an engine.
 fn bundle(repo: &Repo, build: &Build, glue: PathBuf) -> anyhow::Result<Vec<u8>> {
     let facade = repo.path("pkg/dist/index.js");
-    let entry = if build.name == "sdk" && facade.exists() { facade } else { glue };
-    let out = repo.scratch("size")?.join("bundle.js");
+    let scratch = repo.scratch("size")?;
+    let page = scratch.join("page.js");
+    let entry = if build.name == "sdk" && facade.exists() {
+        fs::write(&page, format!("export {{ {START} }} from \"{}\";\n", facade.display()))?;
+        page
+    } else {
+        glue
+    };
+    let out = scratch.join("out");
     npm::tool(repo, "esbuild/bin/esbuild")
         .arg(entry)
-        .args(["--bundle", "--minify", "--format=esm", "--target=es2022", "--log-level=warning"])
-        .arg(format!("--outfile={}", out.display()))
+        .args(["--bundle", "--minify", "--splitting", "--format=esm", "--target=es2022", "--log-level=warning"])
+        .args(["--entry-names=bundle".to_owned(), format!("--outdir={}", out.display())])
         .run()?;
-    fs::read(&out).with_context(|| format!("reading {}", out.display()))
+    let script = fs::read(out.join("bundle.js")).with_context(|| format!("reading {}", out.display()))?;
+    // A file that the script imports at once would be downloaded too, and not be counted.
+    let text = String::from_utf8_lossy(&script);
+    ensure!(
+        !text.contains("from\"./") && !text.contains("import\"./"),
+        "the package shares code between the start and what it loads on demand"
+    );
+    Ok(script)
 }
+
+/// What a page names to run an engine.
+const START: &str = "createSyncEngine, init, mutationQueueListener, SynclineError";
 
 #[cfg(test)]
 mod tests {

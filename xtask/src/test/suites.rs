@@ -76,7 +76,9 @@ fn conformance(repo: &Repo) -> anyhow::Result<()> {
 fn pkg(repo: &Repo) -> anyhow::Result<()> {
     npm::ensure(repo, Packages::All)?;
     package::build(repo)?;
-    npm::script(repo, "pkg", "test").run_shown()
+    let program = server::build(repo, Profile::Test)?;
+    let server = Server::start_empty(repo, &program, &repo.scratch("pkg-server")?)?;
+    npm::script(repo, "pkg", "test").env("SYNCLINE_TEST_SERVER", &server.url).run_shown()
 }
 
 fn browser(repo: &Repo, browser: Browser) -> anyhow::Result<()> {

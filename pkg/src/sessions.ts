@@ -1,0 +1,393 @@
+// Which replica runs: starting, stopping, and changing from one session to the next.
+
+import type { Settings } from "./config.ts";
+import { type ErrorCode, SynclineError } from "./errors.ts";
+import type { News } from "./news.ts";
+import type { RawEngine, RawModule, RawStatus } from "./raw.ts";
+import { Replica } from "./replica.ts";
+import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
+import { IDLE, isStalled, sameIdentity } from "./status.ts";
+import { fromThrown, guard } from "./thrown.ts";
+import { delay, nextTask, unlessAborted } from "./time.ts";
+import type { Identity, Token } from "./types.ts";
+
+/** What the sessions tell the engine. */
+export interface SessionHost {
+  /** Rows and queue are this replica's from now on, or nobody's. */
+  show(raw: RawEngine | undefined): void;
+  /** The rows that came with the page are not this session's. */
+  hideServed(): void;
+  receive(replica: Replica, eventsJson: string): void;
+  takeStatus(raw: RawStatus): void;
+}
+
+/** The sessions of one engine, one after another. */
+export class Sessions {
+  readonly #settings: Settings;
+  readonly #load: () => Promise<RawModule>;
+  readonly #news: News;
+  readonly #host: SessionHost;
+  readonly #tokens: TokenSource;
+
+  #module: RawModule | undefined;
+  /** The one that runs. */
+  #replica: Replica | undefined;
+  /** One that ran before another session was asked for; the next to open takes its writes over or gives them up. */
+  #former: Replica | undefined;
+  /** One that was stopped and whose rows are still shown. */
+  #retired: RawEngine | undefined;
+  #isPaused = false;
+  #starting: Promise<void> | undefined;
+  /** Aborted by `stop()`; whatever began before and ends after it has no effect. */
+  #lifetime: AbortController = new AbortController();
+  /** Aborted when the session is asked for anew; an answer to an earlier question has no effect. */
+  #question: AbortController = new AbortController();
+  /** Starting, stopping and changing the session happen one after another. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Times in a row that the server contradicted itself about the identity. */
+  #flips = 0;
+
+  constructor(settings: Settings, load: () => Promise<RawModule>, news: News, host: SessionHost) {
+    this.#settings = settings;
+    this.#load = load;
+    this.#news = news;
+    this.#host = host;
+    this.#tokens = new TokenSource(settings, (error) => {
+      news.tellError(error);
+      news.deliver();
+    });
+  }
+
+  get replica(): Replica | undefined {
+    return this.#replica;
+  }
+
+  /** Whether it was started and not stopped. */
+  get isRunning(): boolean {
+    return this.#starting !== undefined;
+  }
+
+  start(): Promise<void> {
+    if (this.#starting === undefined) {
+      const starting = this.#start();
+      this.#starting = starting;
+      starting.catch(() => {
+        if (this.#starting === starting) this.#starting = undefined;
+      });
+    }
+    return this.#starting;
+  }
+
+  stop(): Promise<void> {
+    this.#starting = undefined;
+    this.#lifetime.abort();
+    this.#question.abort();
+    this.#news.giveUp(new SynclineError("NOT_STARTED", "the engine was stopped"));
+    return this.#inTurn(() => this.#end());
+  }
+
+  synced(): Promise<void> {
+    if (this.#starting === undefined) return Promise.reject(notStarted());
+    return this.#news.until(() => this.#news.status.synced);
+  }
+
+  /** Stays away from the network, or not any more; said before the start it holds then. */
+  pause(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    this.command((raw) => (isPaused ? raw.pause() : raw.resume()));
+  }
+
+  async change(token?: Token): Promise<void> {
+    if (token !== undefined) this.#tokens.give(token);
+    if (this.#starting === undefined) return this.#inTurn(async () => this.#hideStopped());
+    const { signal } = this.#lifetime;
+    const question = this.#askAnew();
+    await this.#inTurn(() => this.#changeSession(signal, question, token === undefined));
+    if (signal.aborted) return;
+    await this.#news.until(() => this.#isOpen || isStalled(this.#news.status));
+  }
+
+  async signOut(): Promise<void> {
+    const token = this.#replica?.token;
+    this.#tokens.forget();
+    const changed = this.change(null);
+    this.#forget(token);
+    await changed;
+  }
+
+  /** @throws SynclineError NOT_STARTED when there is none. */
+  running(): Replica {
+    if (this.#starting === undefined) throw notStarted();
+    // While the identity is unknown the write waits in memory for its token's identity: another token gets another raw
+    // engine, and stopping this one rejects what never reached a disk.
+    if (this.#replica !== undefined) return this.#replica;
+    throw new SynclineError("NOT_STARTED", "the engine is still starting", {
+      hint: "Await start() before the first write.",
+    });
+  }
+
+  /** For what can wait for the next start when there is no replica. */
+  command(call: (raw: RawEngine) => string): void {
+    const replica = this.#replica;
+    if (replica === undefined || this.#starting === undefined) return;
+    this.#host.receive(
+      replica,
+      guard(() => call(replica.raw)),
+    );
+  }
+
+  /** Its database was read. */
+  opened(replica: Replica, identity: Identity): void {
+    replica.opened(identity, this.#former);
+    this.#former = undefined;
+  }
+
+  /** The server spoke of no other identity. */
+  agreed(): void {
+    this.#flips = 0;
+  }
+
+  // Starting and stopping.
+
+  async #start(): Promise<void> {
+    const lifetime = new AbortController();
+    this.#lifetime = lifetime;
+    const question = this.#askAnew();
+    await this.#inTurn(() => this.#begin(lifetime.signal, question));
+    checkRunning(lifetime.signal);
+    await this.#news.until(() => this.#isOpen || this.#news.status.identity === null);
+  }
+
+  async #begin(signal: AbortSignal, question: AbortSignal): Promise<void> {
+    checkRunning(signal);
+    // Who starts it may be somebody else, and the token may be long in coming.
+    this.#hideRetired();
+    const known = this.#tokens.known();
+    const asked = known === undefined && this.#tokens.canAsk ? this.#tokens.ask(null, question) : undefined;
+    this.#module = await unlessAborted(this.#load(), signal);
+    checkRunning(signal);
+    if (asked === undefined) return this.#open(known);
+    // A function that has the token at hand has answered by now. One that asks a server is not waited for.
+    const answer = await Promise.race([asked, nextTask()]);
+    checkRunning(signal);
+    if (answer !== "later") return this.#openAnswered(answer);
+    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
+    this.#news.deliver();
+    this.#inBackground(asked.then((late) => this.#inTurn(async () => this.#openLate(late, question))));
+  }
+
+  /** In the meantime the application may have named another session, or stopped. */
+  #openLate(answer: Answer, question: AbortSignal): void {
+    if (!question.aborted && this.#replica === undefined) this.#openAnswered(answer);
+  }
+
+  #askAnew(): AbortSignal {
+    this.#question.abort();
+    this.#question = new AbortController();
+    return this.#question.signal;
+  }
+
+  /** Opens with the application's answer; without one nobody's rows can be shown. */
+  #openAnswered(answer: Answer): void {
+    if (answer.failed) {
+      const lastError = { code: answer.error.code, message: answer.error.message };
+      this.#news.setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
+      this.#news.deliver();
+    } else {
+      this.#open(answer.token);
+    }
+  }
+
+  #open(token: string | undefined): void {
+    const module = this.#module;
+    if (module === undefined) throw notStarted();
+    const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
+    const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
+    const raw = guard(() => new module.RawEngine(options, (json) => this.#host.receive(replica, json)));
+    const replica: Replica = new Replica(raw, token, this.#question.signal);
+    this.#replica = replica;
+    this.#host.show(raw);
+    this.#host.receive(
+      replica,
+      guard(() => raw.start(token)),
+    );
+    this.#host.takeStatus(JSON.parse(raw.statusJson()) as RawStatus);
+    this.#news.deliver();
+  }
+
+  async #end(): Promise<void> {
+    const replica = this.#replica;
+    try {
+      await replica?.close();
+    } finally {
+      this.#replica = undefined;
+      // The rows stay readable until somebody starts the engine again.
+      this.#retired ??= replica?.raw;
+      replica?.writes.abandon("NOT_STARTED", "the engine was stopped");
+      this.#former?.writes.abandon("NOT_STARTED", "the engine was stopped");
+      this.#former = undefined;
+      if (this.#news.status.connection.state !== "stopped") {
+        this.#news.setStatus({ ...this.#news.status, connection: { state: "stopped" } });
+        this.#news.deliver();
+      }
+    }
+  }
+
+  /** Nobody knows whose the next session will be. */
+  #hideStopped(): void {
+    this.#host.hideServed();
+    this.#hideRetired();
+    this.#news.deliver();
+  }
+
+  /** Nobody may see the rows of a stopped replica any more. */
+  #hideRetired(): void {
+    if (this.#retired === undefined) return;
+    this.#host.show(undefined);
+    this.#retired.free();
+    this.#retired = undefined;
+    this.#news.setStatus({ ...IDLE, connection: { state: "stopped" } });
+    this.#news.deliver();
+  }
+
+  get #isOpen(): boolean {
+    return this.#replica?.isOpen === true;
+  }
+
+  /** Runs after what was asked for before has ended, however it ended. */
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const result = this.#turn.then(action);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** For what nobody waits for: its failure is told like any other news. */
+  #inBackground(work: Promise<void>): void {
+    work.catch((thrown: unknown) => {
+      this.#news.tellError(fromThrown(thrown));
+      this.#news.deliver();
+    });
+  }
+
+  // Sessions.
+
+  async #changeSession(signal: AbortSignal, question: AbortSignal, ask: boolean): Promise<void> {
+    if (signal.aborted) return;
+    let token = this.#tokens.known();
+    if (ask && this.#tokens.canAsk) {
+      const answer = await unlessAborted(this.#tokens.ask(null, question), question);
+      if (answer === undefined || signal.aborted) return;
+      if (answer.failed) {
+        if (this.#replica === undefined) this.#openAnswered(answer);
+        return;
+      }
+      token = answer.token;
+    }
+    const replica = this.#replica;
+    if (replica === undefined) return this.#open(token);
+    if (token !== replica.token) return this.#reopen(signal, token);
+    // Nobody knows yet whose token it is: the raw engine asks, and until then writes wait for the answer.
+    if (this.#news.status.identity !== null) {
+      const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
+      if (signal.aborted) return;
+      if (identity !== undefined && !sameIdentity(identity, this.#news.status.identity)) {
+        this.#forget(token);
+        return this.#reopen(signal, token);
+      }
+    }
+    // The raw engine takes no token for "there is none", which is no news to an anonymous session.
+    if (token !== undefined) this.command((raw) => raw.setToken(token));
+  }
+
+  async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
+    await this.#leave();
+    if (!signal.aborted) this.#open(token);
+  }
+
+  /** Hides the rows at once, then closes their database. */
+  async #leave(): Promise<void> {
+    const replica = this.#replica;
+    if (replica === undefined) return;
+    // No database was open yet, so these writes were nowhere but in memory.
+    if (!replica.isOpen)
+      replica.writes.abandon("IDENTITY_CHANGED", "the session changed before its database was open");
+    const closed = replica.close();
+    this.#replica = undefined;
+    this.#host.hideServed();
+    this.#host.show(undefined);
+    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
+    this.#news.deliver();
+    try {
+      await closed;
+    } catch (thrown) {
+      replica.writes.abandon("IDENTITY_CHANGED", "the session changed");
+      throw thrown;
+    }
+    replica.writes.abandonUnstored("IDENTITY_CHANGED", "the session changed");
+    if (replica.isOpen) this.#former = replica;
+    replica.raw.free();
+  }
+
+  /** The server says that the token is another identity's than the replica's. */
+  identityFlipped(replica: Replica): void {
+    this.#inBackground(this.#resolveAgain(replica));
+  }
+
+  async #resolveAgain(replica: Replica): Promise<void> {
+    const { signal } = this.#lifetime;
+    const question = this.#question.signal;
+    const flips = this.#flips;
+    this.#flips += 1;
+    let isLeft = false;
+    await this.#inTurn(async () => {
+      if (signal.aborted || this.#replica !== replica) return;
+      isLeft = true;
+      this.#forget(replica.token);
+      await this.#leave();
+    });
+    if (!isLeft) return;
+    // A server that contradicts itself must not make us go round as fast as it answers.
+    if (flips > 0) await delay(Math.min(this.#settings.reconnectMs * 2 ** flips, FLIP_MS_MAX), question);
+    await this.#inTurn(async () => {
+      if (!question.aborted && this.#replica === undefined) this.#open(replica.token);
+    });
+  }
+
+  #forget(token: string | undefined): void {
+    if (token !== undefined && this.#module !== undefined) {
+      forgetIdentity(this.#settings.appName, this.#module.tokenHash(token));
+    }
+  }
+
+  /** The server does not accept the token: another one may be in the storage, or the application has one. */
+  renewToken(replica: Replica, code: ErrorCode): void {
+    this.#inBackground(this.#renewToken(replica, code));
+  }
+
+  async #renewToken(replica: Replica, code: ErrorCode): Promise<void> {
+    if (replica.isRenewing) return;
+    replica.isRenewing = true;
+    try {
+      const token = await this.#tokens.findOther(replica, code);
+      if (this.#replica !== replica) return;
+      if (token !== undefined) {
+        replica.token = token;
+        this.#tokens.renewed(token);
+      }
+      this.command((raw) => raw.setToken(token));
+    } finally {
+      replica.isRenewing = false;
+    }
+  }
+}
+
+/** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
+const FLIP_MS_MAX = 30_000;
+
+function checkRunning(signal: AbortSignal): void {
+  if (signal.aborted) throw new SynclineError("NOT_STARTED", "the engine was stopped while it started");
+}
+
+function notStarted(): SynclineError {
+  return new SynclineError("NOT_STARTED", "the engine is not running", { hint: "Call start() first." });
+}
