@@ -186,10 +186,9 @@ pub(crate) fn sort_members(out: &mut Vec<u8>, start: usize) -> usize {
     sort_positions(&mut order, &mut |left, right| utf16_order(name(left), name(right)));
     let mut object = Object::begin(out);
     let mut count = 0;
-    let mut rest = order.iter().peekable();
-    while let Some(&position) = rest.next() {
+    for (index, &position) in order.iter().enumerate() {
         // Equal ones are in the order in which they came.
-        if rest.peek().is_none_or(|&&next| name(next) != name(position)) {
+        if order.get(index + 1).is_none_or(|&next| name(next) != name(position)) {
             object.raw(name(position), values.get(position as usize).copied().unwrap_or("null"));
             count += 1;
         }

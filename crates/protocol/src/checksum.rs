@@ -3,6 +3,7 @@
 use xxhash_rust::xxh64::xxh64;
 
 use crate::Change;
+use crate::ids::hex;
 
 /// Hash of one row at one seq: XXH64 of `entity`, a zero byte and the row id, seeded with the seq.
 pub fn change_checksum(entity: &str, row_id: &str, seq: u64) -> u64 {
@@ -19,5 +20,5 @@ pub fn frame_checksum(changes: &[Change]) -> String {
         .iter()
         .map(|change| change_checksum(change.entity.as_str(), change.row_id.as_str(), change.seq))
         .fold(0_u64, u64::wrapping_add);
-    format!("{sum:016x}")
+    hex(&sum.to_be_bytes())
 }

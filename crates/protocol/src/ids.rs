@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::Reader;
+use crate::json::{Reader, finish, hex_digit};
 use crate::{ErrorCode, limits};
 
 /// Why a string is no id.
@@ -147,22 +147,20 @@ pub fn row_id_v7(now: Timestamp, random: [u8; 10]) -> RowId {
     rest.copy_from_slice(&random);
     bytes[6] = (bytes[6] & 0x0f) | 0x70;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, digit) in hex(&bytes).chars().enumerate() {
-        if matches!(index, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(digit);
+    let mut text = hex(&bytes);
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
     }
     RowId(text)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0'))
-        .collect()
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+    finish(out)
 }
 
 fn note(reader: &mut Reader<'_>, check: Result<(), IdError>) {

@@ -169,8 +169,8 @@ impl Intent {
             if needs_data && change.data.is_none() {
                 return Err(IntentError::NoData {
                     kind: change.kind.as_str().to_owned(),
-                    entity: change.entity.to_string(),
-                    row_id: change.row_id.to_string(),
+                    entity: change.entity.as_str().to_owned(),
+                    row_id: change.row_id.as_str().to_owned(),
                 });
             }
         }

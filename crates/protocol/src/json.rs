@@ -10,4 +10,5 @@ mod writer;
 
 pub use reader::{JsonError, List, Reader, Token};
 pub use slots::{Member, Slot};
+pub(crate) use writer::hex_digit;
 pub use writer::{Object, finish, write_float, write_int, write_text, write_uint};

@@ -98,7 +98,7 @@ impl Client {
         let exists = before.unwrap_or_else(|| index.is_some_and(|index| self.view_has(index, row_id.as_str())));
         let inserts = change.kind == ChangeKind::Insert;
         if inserts == exists {
-            let (entity, row_id) = (entity.to_string(), row_id.to_string());
+            let (entity, row_id) = (entity.into(), row_id.into());
             return Err(if exists {
                 ClientError::RowExists { entity, row_id }
             } else {
@@ -149,14 +149,13 @@ impl Client {
     /// # Errors
     /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
     pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
-        let place = self.queue.find(op_id).ok_or_else(|| ClientError::UnknownMutation(op_id.to_string()))?;
-        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::UnknownMutation(op_id.to_string())) };
+        let (place, mutation) = self.queued(op_id)?;
         if !matches!(mutation.state, MutationState::Failed(_)) {
             return Err(wrong_state(op_id, &mutation.state, "only a failed one can be tried again"));
         }
         let again = |change: &IntentChange| NewChange {
-            entity: change.entity.to_string(),
-            row_id: Some(change.row_id.to_string()),
+            entity: change.entity.as_str().to_owned(),
+            row_id: Some(change.row_id.as_str().to_owned()),
             kind: change.kind.clone(),
             data: change.data.as_ref().map(|data| data.get().to_owned()),
         };
@@ -172,8 +171,7 @@ impl Client {
     /// When no write has this op_id, or it is on its way.
     pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
         self.set_now(now);
-        let place = self.queue.find(op_id).ok_or_else(|| ClientError::UnknownMutation(op_id.to_string()))?;
-        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::UnknownMutation(op_id.to_string())) };
+        let (place, mutation) = self.queued(op_id)?;
         let failed = matches!(mutation.state, MutationState::Failed(_));
         // What the server has no room for did not reach it, although it says `sent`.
         let unsent = mutation.state == MutationState::Pending || mutation.parked == Parked::UntilRestart;
@@ -182,6 +180,11 @@ impl Client {
         }
         self.discard(place);
         Ok(())
+    }
+
+    fn queued(&self, op_id: &OpId) -> Result<(QueuePlace, &Mutation), ClientError> {
+        let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
+        found.ok_or_else(|| ClientError::UnknownMutation(op_id.as_str().to_owned()))
     }
 
     /// Takes a failed write out of the queue; its record stays until the one that tries it again is on disk.
@@ -221,7 +224,10 @@ fn check_data(
     kind: &ChangeKind,
     data: Option<&str>,
 ) -> Result<Option<RowText>, ClientError> {
-    let wrong = |kind, problem| ClientError::Data { kind, entity: entity.to_string(), row_id: row_id.to_string(), problem };
+    let wrong = |kind, problem| {
+        let (entity, row_id) = (entity.as_str().to_owned(), row_id.as_str().to_owned());
+        ClientError::Data { kind, entity, row_id, problem }
+    };
     match kind {
         ChangeKind::Insert | ChangeKind::Update => {}
         ChangeKind::Delete if data.is_none() => return Ok(None),
@@ -256,5 +262,5 @@ fn refused(error: IntentError) -> ClientError {
 }
 
 fn wrong_state(op_id: &OpId, state: &MutationState, problem: &'static str) -> ClientError {
-    ClientError::WrongState { op_id: op_id.to_string(), state: state.name(), problem }
+    ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: state.name(), problem }
 }

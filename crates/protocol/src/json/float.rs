@@ -12,10 +12,14 @@ const DIGITS_MAX: usize = 800;
 pub(super) fn parse(text: &str) -> Option<f64> {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (decimal, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
     let mut digits: Vec<u32> = Vec::new();
     let mut point = read_exponent(exponent);
-    for (digit, is_fraction) in whole.bytes().map(|byte| (byte, false)).chain(fraction.bytes().map(|byte| (byte, true))) {
+    let mut is_fraction = false;
+    for digit in decimal.bytes() {
+        if digit == b'.' {
+            is_fraction = true;
+            continue;
+        }
         point -= i32::from(is_fraction);
         let digit = u32::from(digit.wrapping_sub(b'0'));
         if digits.is_empty() && digit == 0 {

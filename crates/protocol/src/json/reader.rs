@@ -178,16 +178,16 @@ impl<'a> Reader<'a> {
 
     /// Reads `true` or `false`.
     pub fn bool(&mut self) -> bool {
-        let token = self.token();
-        if !matches!(token, Token::Bool(_)) {
-            self.fail("expected true or false");
+        if let Token::Bool(value) = self.token() {
+            return value;
         }
-        token == Token::Bool(true)
+        self.fail("expected true or false");
+        false
     }
 
     /// Passes over `null`; says whether it stood here.
     pub fn null(&mut self) -> bool {
-        self.peek() == Some(b'n') && self.token() == Token::Null
+        self.peek() == Some(b'n') && matches!(self.token(), Token::Null)
     }
 
     /// Passes over anything and gives it as it stands.

@@ -97,7 +97,6 @@ pub fn write_text(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
     let letter = match byte {
         b'"' | b'\\' => byte,
         0x8 => b'b',
@@ -105,9 +104,14 @@ fn write_escape(out: &mut Vec<u8>, byte: u8) {
         b'\n' => b'n',
         0xc => b'f',
         b'\r' => b'r',
-        control => return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(control >> 4), digit(control & 15)]),
+        control => return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex_digit(control >> 4), hex_digit(control & 15)]),
     };
     out.extend_from_slice(&[b'\\', letter]);
+}
+
+/// The lower-case hexadecimal digit of a number below 16.
+pub(crate) const fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 /// Appends an integer.
