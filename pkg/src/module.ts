@@ -1,8 +1,8 @@
 // Loading the WebAssembly module: once for the page, from wherever the application says.
 
-import instantiateGlue, { RawEngine, tokenHash } from "#wasm-glue";
+import instantiateGlue, { RawEngine as GlueEngine, tokenHash } from "#wasm-glue";
 import { SynclineError } from "./errors.ts";
-import type { RawModule } from "./raw.ts";
+import type { RawModule, RawOptions } from "./raw.ts";
 import type { WasmSource } from "./types.ts";
 
 let loading: Promise<RawModule> | undefined;
@@ -32,6 +32,14 @@ async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
   } catch (error) {
     if (error instanceof SynclineError) throw error;
     throw failure(`the WebAssembly module could not be started: ${text(error)}`, { cause: error });
+  }
+}
+
+/** Options cross as text, like everything else; times are whole there. */
+class RawEngine extends GlueEngine {
+  constructor(options: RawOptions, onEvents: (eventsJson: string) => void) {
+    const reconnectMs = Math.min(Math.ceil(options.reconnectMs), Number.MAX_SAFE_INTEGER);
+    super(JSON.stringify({ ...options, reconnectMs }), onEvents);
   }
 }
 

@@ -34,6 +34,9 @@ pub(crate) fn check(repo: &Repo) -> anyhow::Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings")
             .run()
     })?;
+    step("tsc --strict, the JavaScript of crates/web", || {
+        npm::tool(repo, "typescript/bin/tsc").args(["--project", "crates/web/js"]).run()
+    })?;
     package::build(repo)?;
     for folder in ["pkg", "www"] {
         // The package first: the demo is checked against the types it publishes.

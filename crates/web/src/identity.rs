@@ -1,16 +1,11 @@
-//! Whose replica it is: names derived from an identity, and the map from known tokens to identities.
-//!
-//! The map lets a page that starts without a network show the right user's rows. It holds hashes of tokens, never tokens,
-//! and lives in `localStorage` because it must be read before any database is chosen.
+//! Whose replica it is: names derived from an identity, and the map from known tokens to identities (`js/page.js`).
 
 use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
-use syncline_protocol::json::{JsonError, Object, Reader, Slot, finish, write_text};
-use wasm_bindgen::JsCast;
+use syncline_protocol::json::{finish, write_text};
 use wasm_bindgen::prelude::wasm_bindgen;
-use web_sys::Storage;
 
-use crate::global::property;
+use crate::browser::{recall_identity, remember_identity};
 
 /// Names the database and lock of an identity: 32 hexadecimal digits of the SHA-256 of `[user_id, tenant_id]`.
 #[wasm_bindgen(js_name = identityKey)]
@@ -45,81 +40,25 @@ pub(crate) fn recall(app_name: &str, token: Option<&str>) -> Option<Identity> {
     let Some(token) = token else {
         return Some(Identity::default());
     };
-    let hash = token_hash(token);
-    let known = read(&local_storage()?, &map_name(app_name));
-    known.into_iter().find(|entry| entry.token_hash == hash).map(|entry| entry.identity)
+    Identity::parse(&recall_identity(&map_name(app_name), &token_hash(token))?).ok()
 }
 
-/// Keeps what the server said about a token. Where there is no `localStorage` the next start asks again.
+/// Keeps what the server said about a token.
 pub(crate) fn remember(app_name: &str, token: Option<&str>, identity: &Identity) {
-    let (Some(token), Some(storage)) = (token, local_storage()) else {
-        return;
-    };
-    let name = map_name(app_name);
-    let entry = Known { token_hash: token_hash(token), identity: identity.clone() };
-    let mut known = read(&storage, &name);
-    if known.first() == Some(&entry) {
-        return;
+    if let Some(token) = token {
+        remember_identity(&map_name(app_name), &token_hash(token), &to_json(identity));
     }
-    known.retain(|other| other.token_hash != entry.token_hash);
-    known.insert(0, entry);
-    known.truncate(KNOWN_MAX);
-    // A full or refused storage costs an offline start, nothing else.
-    let _ = storage.set_item(&name, &to_json(&known));
 }
 
-/// How many tokens are remembered: several users of one browser, and a token or two of each that was renewed.
-const KNOWN_MAX: usize = 8;
-
-#[derive(Debug, PartialEq, Eq)]
-struct Known {
-    token_hash: String,
-    identity: Identity,
-}
-
-fn read(storage: &Storage, name: &str) -> Vec<Known> {
-    let text = storage.get_item(name).ok().flatten().unwrap_or_default();
-    from_json(&text).unwrap_or_default()
-}
-
-fn to_json(known: &[Known]) -> String {
-    let mut out = vec![b'['];
-    for (index, entry) in known.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        let mut object = Object::begin(&mut out);
-        object.text("token_hash", &entry.token_hash);
-        entry.identity.write(object.name("identity"));
-        object.end();
-    }
-    out.push(b']');
+/// An identity as it is kept.
+pub(crate) fn to_json(identity: &Identity) -> String {
+    let mut out = Vec::new();
+    identity.write(&mut out);
     finish(out)
-}
-
-fn from_json(text: &str) -> Result<Vec<Known>, JsonError> {
-    let (mut reader, mut known) = (Reader::new(text), Vec::new());
-    let mut list = reader.array();
-    while reader.next_item(&mut list) {
-        let (mut token_hash, mut identity) = (String::new(), Identity::default());
-        reader.members(
-            &mut [
-                ("token_hash", Slot::Text(&mut token_hash)),
-                ("identity", Slot::Nested(&mut |reader| identity = Identity::read(reader))),
-            ],
-            &mut [],
-        );
-        known.push(Known { token_hash, identity });
-    }
-    reader.finish().map(|()| known)
 }
 
 fn map_name(app_name: &str) -> String {
     ["syncline_", app_name, "_identities"].concat()
-}
-
-fn local_storage() -> Option<Storage> {
-    property("localStorage").map(JsCast::unchecked_into)
 }
 
 fn sha256_hex(text: &[u8]) -> String {

@@ -1,31 +1,21 @@
 //! The browser driver: carries out what `syncline_core::client` decides, with IndexedDB, WebSocket, fetch and timers.
 //!
-//! It decides nothing itself. What it exports is raw and internal to the npm package `syncline`, whose TypeScript is the
-//! public API. Everything that touches `JsValue` in this project is here. Storage is specified in `docs/storage.md`, the
-//! wire in `docs/protocol.md`.
+//! It decides nothing itself. Its mechanics are JavaScript, in `js/`, because every interface of a browser costs several
+//! times more code when it is called from WebAssembly (`docs/decisions/0006-browser-mechanics-in-javascript.md`). Rust holds
+//! the pump between the core and them, and what it exports is raw and internal to the npm package `syncline`, whose
+//! TypeScript is the public API. Storage is specified in `docs/storage.md`, the wire in `docs/protocol.md`.
 
-mod clock;
-mod database;
+mod browser;
 mod engine;
-mod error;
-mod fetch;
-mod global;
-mod handler;
+mod event;
 mod identity;
-mod lifecycle;
-mod lock;
-mod migrations;
+mod integer;
 mod options;
 mod panic;
 mod raw_engine;
-mod socket;
 mod storage;
-mod timer;
-mod transaction;
-mod transactions;
 
-pub use database::{Database, Lost};
+pub use event::{BrowserEvent, OnEvent};
 pub use identity::{identity_key, token_hash};
-pub use options::RawOptions;
 pub use raw_engine::RawEngine;
-pub use transactions::{load, run};
+pub use storage::Storage;

@@ -1,155 +1,84 @@
-//! Where the engine's storage requests go, and how a lost connection is mended.
+//! Where the engine's storage requests go: they are handed to `js/storage.js` piece by piece.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-
-use js_sys::{Function, Promise};
-use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_core::client::{StorageKind, StorageRequest};
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::JsFuture;
 
-use crate::database::{Database, Lost};
-use crate::lock::{Lock, deferred};
-use crate::transactions;
+use crate::browser::{Store, StoreRequest};
+use crate::integer::to_f64;
 
-/// The store of one engine.
-#[derive(Debug, Default)]
-pub(crate) struct Storage {
-    leased: RefCell<Option<Rc<Leased>>>,
-    running: Cell<usize>,
-    on_quiet: RefCell<Option<Function>>,
-}
-
-/// A connection together with the lock that says the database is ours. Fields are dropped in order: the lock last.
+/// The store of one engine. Everything it has to say comes to its listener.
 #[derive(Debug)]
-struct Leased {
-    name: String,
-    connection: RefCell<Rc<Database>>,
-    reopens_left: Cell<u32>,
-    /// Settles when the reopening under way has ended, so that requests in flight together share one.
-    reopening: RefCell<Option<Promise>>,
-    lost: Rc<dyn LostHandler>,
-    _lock: Option<Lock>,
-}
-
-/// Called when a connection is lost without anybody of us closing it.
-pub(crate) trait LostHandler: std::fmt::Debug {
-    /// Says how.
-    fn lost(&self, how: Lost);
+pub struct Storage {
+    store: Store,
 }
 
 impl Storage {
-    /// Opens the database, takes the lead of the replica and reads everything there is.
-    ///
-    /// # Errors
-    /// As [`Database::open`] and [`transactions::load`].
-    pub(crate) async fn open(
-        &self,
-        name: String,
-        identity: &str,
-        lock: Option<Lock>,
-        lost: Rc<dyn LostHandler>,
-    ) -> Result<StoredReplica, StorageFailure> {
-        let database = connect(&name, &lost).await?;
-        let replica = transactions::load(database.raw(), identity).await?;
-        let connection = RefCell::new(Rc::new(database));
-        *self.leased.borrow_mut() = Some(Rc::new(Leased {
-            name,
-            connection,
-            reopens_left: Cell::new(REOPENS_MAX),
-            reopening: RefCell::default(),
-            lost,
-            _lock: lock,
-        }));
-        Ok(replica)
+    /// A store that is not open. `limit_ms` is how long an open or a transaction may hang.
+    pub fn new(on_event: &JsValue, limit_ms: u64) -> Self {
+        Self { store: Store::new(on_event, to_f64(limit_ms)) }
     }
 
-    /// Carries out one request.
-    ///
-    /// # Errors
-    /// As [`transactions::run`]; `Unavailable` when nothing is open.
-    pub(crate) async fn run(&self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
-        let leased = self.leased.borrow().clone();
-        let Some(leased) = leased else {
-            return Err(StorageFailure::Unavailable("the database is closed".to_owned()));
-        };
-        leased.run(&kind).await
+    /// Waits for the lock, opens the database, takes the lead of the replica and reads everything there is. Answered by
+    /// `Opened` or `OpenFailed`.
+    pub fn open(&self, name: &str, identity: &str) {
+        self.store.open(name, identity);
     }
 
-    /// Counts a request from the moment the core asks.
-    pub(crate) fn begin(&self) {
-        self.running.set(self.running.get() + 1);
+    /// Carries out a request; answered by `Stored`.
+    pub fn run(&self, StorageRequest { id, kind }: StorageRequest) {
+        self.store.run(to_f64(id.0), &request(&kind));
     }
 
-    /// Counts it as done, after the core was told and has asked for whatever comes next.
-    pub(crate) fn end(&self) {
-        self.running.set(self.running.get() - 1);
-        if self.running.get() == 0
-            && let Some(on_quiet) = self.on_quiet.take()
-        {
-            let _ = on_quiet.call0(&JsValue::NULL);
-        }
+    /// Waits until no request runs and none follows, then lets go of everything. Gives the promise of that.
+    pub fn close(&self) -> JsValue {
+        self.store.close()
     }
 
-    /// Waits until no request runs and none follows, then closes the connection and lets the lock go.
-    pub(crate) async fn close(&self) {
-        while self.running.get() > 0 {
-            let (quiet, on_quiet) = deferred();
-            self.on_quiet.replace(Some(on_quiet));
-            let _ = JsFuture::from(quiet).await;
-        }
-        self.give_up();
-    }
-
-    /// Closes the connection at once; every later request is refused.
-    pub(crate) fn give_up(&self) {
-        self.leased.take();
+    /// Lets go of everything at once.
+    pub fn abandon(&self) {
+        self.store.abandon();
     }
 }
 
-impl Leased {
-    /// A connection that the browser dropped (Safari does so when its storage process dies) fails for ever, so it is
-    /// opened again and the request repeated. Every request may be: a commit that is done already is recognised, and a
-    /// write that is stored twice has one op_id, which the server answers once.
-    async fn run(&self, kind: &StorageKind) -> Result<StoredValue, StorageFailure> {
-        let used = Rc::clone(&self.connection.borrow());
-        let result = transactions::run(used.raw(), kind).await;
-        if !matches!(result, Err(StorageFailure::Unavailable(_))) || !self.reopen(&used).await {
-            return result;
+fn request(kind: &StorageKind) -> StoreRequest {
+    let new = |name, fence| StoreRequest::new(name, to_f64(fence), 0.0, 0.0);
+    match kind {
+        StorageKind::Enqueue { records, remove } => {
+            let request = exchange(new("enqueue", 0), &[], remove);
+            for record in records {
+                request.put(0.0, record);
+            }
+            request
         }
-        drop(used);
-        let reopened = Rc::clone(&self.connection.borrow());
-        transactions::run(reopened.raw(), kind).await
-    }
-
-    /// Replaces a broken connection, unless somebody else has; says whether there is another one now.
-    async fn reopen(&self, broken: &Rc<Database>) -> bool {
-        let is_replaced = || !Rc::ptr_eq(&self.connection.borrow(), broken);
-        if is_replaced() {
-            return true;
+        StorageKind::UpdateQueue { fence, put, remove } => exchange(new("updateQueue", *fence), put, remove),
+        StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
+            let request = exchange(new("commit", *fence), put, delete);
+            if let Some(expect) = expect {
+                request.expect_replica(expect);
+            }
+            request.put_replica(replica);
+            for key in remove_queue {
+                request.unqueue(to_f64(*key));
+            }
+            request
         }
-        let under_way = self.reopening.borrow().clone();
-        if let Some(under_way) = under_way {
-            let _ = JsFuture::from(under_way).await;
-            return is_replaced();
+        StorageKind::Compact { fence, generation, put, delete } => {
+            let request = StoreRequest::new("compact", to_f64(*fence), to_f64(*generation), 0.0);
+            exchange(request, put, delete)
         }
-        let Some(left) = self.reopens_left.get().checked_sub(1) else { return false };
-        self.reopens_left.set(left);
-        let (ended, end) = deferred();
-        self.reopening.replace(Some(ended));
-        if let Ok(reopened) = connect(&self.name, &self.lost).await {
-            self.connection.replace(Rc::new(reopened));
+        StorageKind::DeleteGeneration { fence, first, last } => {
+            StoreRequest::new("deleteGeneration", to_f64(*fence), to_f64(*first), to_f64(*last))
         }
-        self.reopening.take();
-        let _ = end.call0(&JsValue::NULL);
-        is_replaced()
+        StorageKind::Quarantine { fence, key } => StoreRequest::new("quarantine", to_f64(*fence), to_f64(*key), 0.0),
     }
 }
 
-/// Lost connections that are mended in one session; storage that breaks more often is not to be trusted.
-const REOPENS_MAX: u32 = 3;
-
-async fn connect(name: &str, lost: &Rc<dyn LostHandler>) -> Result<Database, StorageFailure> {
-    let lost = Rc::clone(lost);
-    Database::open(name, move |how| lost.lost(how)).await
+fn exchange(request: StoreRequest, put: &[(u64, Vec<u8>)], remove: &[u64]) -> StoreRequest {
+    for (key, bytes) in put {
+        request.put(to_f64(*key), bytes);
+    }
+    for key in remove {
+        request.remove(to_f64(*key));
+    }
+    request
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use js_sys::{Function, Promise};
 use serde_json::{Value, json};
-use syncline_web::{RawEngine, RawOptions};
+use syncline_web::RawEngine;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -48,9 +48,7 @@ impl TestEngine {
         let heard = Rc::new(Heard::default());
         let listening = Rc::clone(&heard);
         let listener = Closure::<dyn FnMut(String)>::new(move |events: String| listening.add(&events));
-        let options = js_sys::JSON::parse(&all.to_string()).unwrap_or_else(|thrown| panic!("{thrown:?}"));
-        let callback: Function = listener.as_ref().unchecked_ref::<Function>().clone();
-        let raw = RawEngine::new(options.unchecked_into::<RawOptions>(), callback);
+        let raw = RawEngine::new(&all.to_string(), listener.as_ref().clone());
         Self { raw: raw.unwrap_or_else(|thrown| panic!("{thrown:?}")), heard, _listener: listener }
     }
 
@@ -64,7 +62,7 @@ impl TestEngine {
 
     /// Starts it.
     pub fn start(&self, token: Option<&str>) {
-        self.hear(self.raw.start(token.map(str::to_owned)));
+        self.heard.add(&self.raw.start(token.map(str::to_owned)));
     }
 
     /// Waits for the next event of this type that was not awaited yet. Those before it count as awaited.
@@ -130,7 +128,7 @@ impl TestEngine {
 
     /// All rows of an entity.
     pub fn rows(&self, entity: &str) -> Vec<Value> {
-        let delta: Value = parse(&self.raw.delta_json(entity, 0.0).unwrap_or_default());
+        let delta: Value = parse(&self.raw.delta_json(entity, 0.0));
         delta["rows"].as_array().cloned().unwrap_or_default()
     }
 
@@ -141,22 +139,22 @@ impl TestEngine {
 
     /// The queue.
     pub fn mutations(&self) -> Vec<Value> {
-        parse(&self.raw.mutations_json().unwrap_or_default())
+        parse(&self.raw.mutations_json())
     }
 
     /// The status.
     pub fn status(&self) -> Value {
-        parse(&self.raw.status_json().unwrap_or_default())
+        parse(&self.raw.status_json())
     }
 
     /// Discards a write.
     pub fn remove(&self, op_id: &str) {
-        self.hear(self.raw.remove(op_id));
+        self.heard.add(&self.raw.remove(op_id).unwrap_or_else(|thrown| panic!("{thrown:?}")));
     }
 
     /// Gives it another token.
     pub fn set_token(&self, token: Option<&str>) {
-        self.hear(self.raw.set_token(token.map(str::to_owned)));
+        self.heard.add(&self.raw.set_token(token.map(str::to_owned)));
     }
 
     /// Whether a problem with this code was reported so far.
@@ -166,22 +164,18 @@ impl TestEngine {
 
     /// Stops talking to the network.
     pub fn pause(&self) {
-        self.hear(self.raw.pause());
+        self.heard.add(&self.raw.pause());
     }
 
     /// Talks again.
     pub fn resume(&self) {
-        self.hear(self.raw.resume());
+        self.heard.add(&self.raw.resume());
     }
 
     /// Stops for good and waits until everything is let go.
     pub async fn stop(self) {
-        let stopped = self.raw.stop().unwrap_or_else(|thrown| panic!("{thrown:?}"));
+        let stopped: Promise = self.raw.stop().unchecked_into();
         JsFuture::from(stopped).await.unwrap_or_else(|thrown| panic!("{thrown:?}"));
-    }
-
-    fn hear(&self, events: Result<String, JsValue>) {
-        self.heard.add(&events.unwrap_or_else(|thrown| panic!("{thrown:?}")));
     }
 
     fn tail(&self) -> String {

@@ -7,3 +7,4 @@
 pub mod engine;
 pub mod page;
 pub mod raw_stores;
+pub mod store;

@@ -34,12 +34,42 @@ pub async fn eval_async(code: &str) -> JsValue {
 ///
 /// # Panics
 /// When the browser does not let it be replaced.
-pub fn replace_global(name: &'static str, value: &str) -> impl Drop {
+pub fn replace_global(name: &'static str, value: &str) -> impl Drop + use<> {
     eval(&format!(
         "globalThis.__{name} = Object.getOwnPropertyDescriptor(globalThis, '{name}');
          Object.defineProperty(globalThis, '{name}', {{ value: {value}, configurable: true, writable: true }})"
     ));
     Restore(name)
+}
+
+/// Lets requests to a path hang until they are aborted, as long as the guard lives; [`fetches`] counts them.
+pub fn hang_fetches_of(path: &str) -> impl Drop + use<> {
+    replace_global(
+        "fetch",
+        &format!(
+            "((real) => {{
+               globalThis.hung = {{ made: 0, aborted: 0 }};
+               hung.first = new Promise((resolve) => {{ hung.begun = resolve }});
+               return (url, options) => {{
+                 if (!url.includes('{path}')) return real(url, options);
+                 hung.made += 1;
+                 hung.begun();
+                 return new Promise((_, reject) => options.signal.addEventListener('abort', () => {{
+                   hung.aborted += 1;
+                   reject(options.signal.reason);
+                 }}));
+               }};
+             }})(fetch.bind(globalThis))"
+        ),
+    )
+}
+
+/// How many requests were made to the path of [`hang_fetches_of`], and what became of them.
+///
+/// # Panics
+/// When no requests are kept hanging.
+pub fn fetches() -> String {
+    eval("`${hung.made} made, ${hung.aborted} aborted`").as_string().unwrap_or_default()
 }
 
 struct Restore(&'static str);

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use syncline_browser_tests::engine::{TestEngine, anonymous_database};
-use syncline_browser_tests::page::{eval, eval_async, replace_global, unique_name};
+use syncline_browser_tests::page::{eval, eval_async, fetches, hang_fetches_of, replace_global, unique_name};
 use syncline_browser_tests::raw_stores::{bytes as raw_bytes, put, records, restore};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -197,6 +197,28 @@ async fn a_known_token_opens_its_identity_and_an_unknown_one_shows_nothing() {
     assert_eq!(unknown.status()["identity"], Value::Null);
     assert_eq!(unknown.status()["storage"]["kind"], "opening");
     eval(&format!("localStorage.removeItem('syncline_{app}_identities')"));
+}
+
+#[wasm_bindgen_test]
+async fn a_question_whose_token_it_is_that_was_given_up_is_aborted() {
+    let hanging = hang_fetches_of("/api/auth/me");
+    let engine = TestEngine::new(&unique_name("asks"), &json!({ "startPaused": false }));
+    engine.start(Some("unknown"));
+    assert_eq!(fetches(), "1 made, 0 aborted");
+    engine.set_token(Some("another"));
+    assert_eq!(fetches(), "2 made, 1 aborted");
+    engine.stop().await;
+    assert_eq!(fetches(), "2 made, 2 aborted");
+    drop(hanging);
+}
+
+#[wasm_bindgen_test]
+async fn a_socket_that_the_page_may_not_open_is_said_and_tried_again() {
+    let refusing = replace_global("WebSocket", "class { constructor() { throw new DOMException('policy', 'SecurityError') } }");
+    let engine = TestEngine::open(&unique_name("policy"), &json!({ "startPaused": false })).await;
+    engine.status_that("waiting", |status| status["connection"]["state"] == "waiting").await;
+    assert!(engine.heard_problem("NETWORK_UNAVAILABLE"));
+    drop(refusing);
 }
 
 #[wasm_bindgen_test]

@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 use syncline_browser_tests::engine::{TestEngine, database_of};
-use syncline_browser_tests::page::{eval, eval_async, unique_name};
+use syncline_browser_tests::page::{eval, eval_async, fetches, hang_fetches_of, unique_name};
 use syncline_browser_tests::raw_stores::{self, cursor, records};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -207,5 +207,19 @@ async fn a_token_the_server_does_not_know_asks_for_another_once() {
     let engine = ada.engine(&json!({}));
     assert_eq!(engine.event("token_needed").await["code"], "UNAUTHENTICATED");
     engine.set_token(Some(&good));
+    engine.status_that("live", |status| status["connection"]["state"] == "live").await;
+}
+
+#[wasm_bindgen_test]
+async fn a_pull_ends_with_its_connection() {
+    let ada = User::new("ada").await;
+    let hanging = hang_fetches_of("/api/sync/pull");
+    let engine = ada.engine(&json!({}));
+    eval_async("hung.first").await;
+    assert_eq!(fetches(), "1 made, 0 aborted");
+    engine.pause();
+    assert_eq!(fetches(), "1 made, 1 aborted");
+    drop(hanging);
+    engine.resume();
     engine.status_that("live", |status| status["connection"]["state"] == "live").await;
 }

@@ -2,10 +2,10 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "whatever is not as expected makes the test fail")]
 
-use syncline_browser_tests::page::{eval, eval_async, unique_name};
+use syncline_browser_tests::page::{eval, eval_async, replace_global, unique_name};
 use syncline_browser_tests::raw_stores::{self, cursor, records};
+use syncline_browser_tests::store::TestStore;
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
-use syncline_web::{Database, Lost, load, run};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -13,7 +13,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 
 struct Opened {
     name: String,
-    database: Database,
+    store: TestStore,
     loaded: StoredReplica,
 }
 
@@ -22,14 +22,15 @@ impl Opened {
         Self::again(unique_name(what)).await
     }
 
+    /// The former store of this name, if any, was replaced as by a tab that knows nothing of locks.
     async fn again(name: String) -> Self {
-        let database = Database::open(&name, |_| ()).await.unwrap();
-        let loaded = load(database.raw(), "{}").await.unwrap();
-        Self { name, database, loaded }
+        let store = TestStore::new();
+        let loaded = store.open_unlocked(&name).await.unwrap();
+        Self { name, store, loaded }
     }
 
     async fn run(&self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
-        run(self.database.raw(), &kind).await
+        self.store.run(kind).await
     }
 
     async fn enqueue(&self, records: &[&str]) -> Vec<u64> {
@@ -210,22 +211,22 @@ async fn a_newer_database_is_left_alone() {
          request.onerror = reject; request.onsuccess = () => {{ request.result.close(); resolve(); }} }})"
     ))
     .await;
-    assert_eq!(Database::open(&name, |_| ()).await.unwrap_err(), StorageFailure::TooNew);
+    assert_eq!(TestStore::new().open(&name).await.unwrap_err(), StorageFailure::TooNew);
 }
 
 #[wasm_bindgen_test]
 async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
     let name = unique_name("versionchange");
-    let lost = std::rc::Rc::new(std::cell::Cell::new(None));
-    let says = std::rc::Rc::clone(&lost);
-    let database = Database::open(&name, move |how| says.set(Some(how))).await.unwrap();
+    let store = TestStore::new();
+    store.open(&name).await.unwrap();
     eval_async(&format!(
         "new Promise((resolve, reject) => {{ const request = indexedDB.deleteDatabase('{name}');
          request.onerror = request.onblocked = reject; request.onsuccess = () => resolve() }})"
     ))
     .await;
-    assert_eq!(lost.get(), Some(Lost::VersionChange));
-    let failure = run(database.raw(), &StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await.unwrap_err();
+    let reason = "another tab upgrades or deletes the database; reload this one";
+    assert_eq!(store.lost().await, StorageFailure::Unavailable(reason.to_owned()));
+    let failure = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await.unwrap_err();
     assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure:?}");
 }
 
@@ -243,4 +244,97 @@ async fn the_quota_shows_at_the_end_of_the_transaction() {
     raw_stores::put(&opened.name, "entities", &5.into(), &broken).await;
     let loaded = Opened::again(opened.name.clone()).await.loaded;
     assert_eq!(loaded.records, [(5, Vec::new())]);
+}
+
+#[wasm_bindgen_test]
+async fn stores_that_were_emptied_are_not_another_tabs_doing() {
+    let opened = Opened::new("cleared").await;
+    eval_async(&format!(
+        "new Promise((resolve, reject) => {{ const request = indexedDB.open('{}', 1);
+         request.onsuccess = () => {{ const tx = request.result.transaction(['cursors'], 'readwrite');
+           tx.objectStore('cursors').clear(); tx.onabort = reject;
+           tx.oncomplete = () => {{ request.result.close(); resolve(); }} }} }})",
+        opened.name
+    ))
+    .await;
+    let cleared = Err(StorageFailure::Unavailable("site data was cleared".to_owned()));
+    assert_eq!(opened.run(opened.commit(None, "one", &[(1, "rows")])).await, cleared);
+    assert!(opened.texts("entities").await.is_empty());
+}
+
+/// Keeps a transaction of somebody else open over the queue until `letGo()`: all others over it wait.
+async fn hold_queue(name: &str) {
+    eval_async(&format!(
+        "new Promise((resolve, reject) => {{ const request = indexedDB.open('{name}', 1);
+         request.onerror = reject;
+         request.onsuccess = () => {{
+           const tx = request.result.transaction(['pendingMutations'], 'readwrite');
+           const queue = tx.objectStore('pendingMutations');
+           let held = true;
+           globalThis.letGo = () => {{ held = false }};
+           globalThis.gone = new Promise((done) => {{ tx.oncomplete = () => {{ request.result.close(); done(); }} }});
+           const turn = () => {{ if (held) queue.count().onsuccess = turn }};
+           turn(); resolve(); }} }})"
+    ))
+    .await;
+}
+
+#[wasm_bindgen_test]
+async fn a_transaction_that_hangs_is_given_up_and_leaves_nothing() {
+    let name = unique_name("hangs");
+    let store = TestStore::with_limit(100);
+    store.open(&name).await.unwrap();
+    hold_queue(&name).await;
+    let result = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await;
+    assert_eq!(result, Err(StorageFailure::Unavailable("a transaction took longer than 0.1 s".to_owned())));
+    eval("letGo()");
+    eval_async("gone").await;
+    assert!(records(&name, "pendingMutations").await.is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_commit_under_way_at_the_limit_is_not_reported_as_failed() {
+    let name = unique_name("late");
+    let store = TestStore::with_limit(500);
+    store.open(&name).await.unwrap();
+    hold_queue(&name).await;
+    // What the browser says when it is too late to abort.
+    eval(
+        "globalThis.abort = IDBTransaction.prototype.abort;
+         IDBTransaction.prototype.abort = function () { letGo(); throw new DOMException('committing', 'InvalidStateError') }",
+    );
+    let result = store.run(StorageKind::Enqueue { records: vec![b"late".to_vec()], remove: Vec::new() }).await;
+    eval("IDBTransaction.prototype.abort = abort");
+    assert_eq!(result, Ok(StoredValue::Keys(vec![1])));
+}
+
+#[wasm_bindgen_test]
+async fn whatever_arrives_while_loading_begins_the_limit_anew() {
+    let opened = Opened::new("slow").await;
+    opened.enqueue(&["record"; 40]).await;
+    let timers = replace_global("setTimeout", "(() => { globalThis.armed = (globalThis.armed ?? 0) + 1; return 0 })");
+    let again = TestStore::new();
+    let loaded = again.open_unlocked(&opened.name).await;
+    drop(timers);
+    assert_eq!(loaded.unwrap().queue.len(), 40);
+    // One to open and one to begin with; then the fence, the replica record, two lists of keys, and three batches.
+    let armed = eval("armed").as_f64().unwrap();
+    assert!(armed >= 9.0, "{armed}");
+}
+
+#[wasm_bindgen_test]
+async fn a_connection_the_browser_closed_is_opened_again_and_the_request_repeated() {
+    let opened = Opened::new("reopened").await;
+    eval(
+        "globalThis.begin = IDBDatabase.prototype.transaction;
+         IDBDatabase.prototype.transaction = function () {
+           IDBDatabase.prototype.transaction = begin;
+           throw new DOMException('closed', 'InvalidStateError') }",
+    );
+    let both = [b"a", b"b"]
+        .map(|record| opened.store.begin(StorageKind::Enqueue { records: vec![record.to_vec()], remove: Vec::new() }));
+    for id in both {
+        assert!(opened.store.answer(id).await.is_ok());
+    }
+    assert_eq!(opened.texts("pendingMutations").await.len(), 2);
 }

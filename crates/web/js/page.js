@@ -1,0 +1,162 @@
+// What a page, a worker or Node gives an engine besides storage and network: time, events, randomness, and a place for
+// the identities of known tokens.
+
+/**
+ * How everything that happens reaches WebAssembly: a number that says what, and what belongs to it.
+ * @typedef {(kind: number, text: string, data?: unknown, a?: number, b?: number, c?: number) => void} OnEvent
+ */
+
+// What it tells WebAssembly. `event.rs` reads these numbers.
+const WAKE = 0;
+const TICK = 1;
+
+/** A wall clock that got ahead by more than this is believed, in milliseconds. */
+const AHEAD_MS_MAX = 1000;
+/** A browser takes a delay as a signed 32-bit number and fires at once beyond it. Waking early is harmless. */
+const DELAY_MS_MAX = 0x7fff_ffff;
+
+/** @type {Set<(eventsJson: string) => void>} The listeners of all engines that run. */
+const listeners = new Set();
+
+export class Page {
+  #onEvents;
+  #offset = Date.now() - performance.now();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #onTick;
+  #onLifecycle;
+
+  /** @param {OnEvent} onEvent @param {(eventsJson: string) => void} onEvents */
+  constructor(onEvent, onEvents) {
+    this.#onEvents = onEvents;
+    this.#onTick = () => onEvent(TICK, "");
+    // A hidden page's timers run once a minute and its sockets are cut at will, so it is woken when it is seen again.
+    this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
+    listeners.add(onEvents);
+  }
+
+  /**
+   * Milliseconds since 1970 that never run backwards.
+   *
+   * The monotonic clock carries the wall clock's reading from the start, because a wall clock set back by an hour would
+   * stretch every wait by an hour. It stands still while some systems sleep, so a wall clock that got ahead is believed.
+   */
+  now() {
+    const monotonic = performance.now();
+    const wall = Date.now();
+    if (wall > monotonic + this.#offset + AHEAD_MS_MAX) this.#offset = wall - monotonic;
+    return monotonic + this.#offset;
+  }
+
+  /**
+   * Ticks after a time, in place of whatever was arranged before; without one, never.
+   * @param {number} [delayMs]
+   */
+  tickAfter(delayMs) {
+    clearTimeout(this.#timer);
+    if (delayMs !== undefined) this.#timer = setTimeout(this.#onTick, Math.min(delayMs, DELAY_MS_MAX));
+  }
+
+  /**
+   * Listens for what is worth another try: online again, visible again, back from the cache.
+   *
+   * Not for `pagehide` and `offline`: a transaction begun while a page goes may never finish, so everything is written
+   * when it happens, and `navigator.onLine` is a hint too weak to stop trying for.
+   */
+  listen() {
+    globalThis.addEventListener?.("online", this.#onLifecycle);
+    globalThis.addEventListener?.("pageshow", this.#onLifecycle);
+    globalThis.document?.addEventListener("visibilitychange", this.#onLifecycle);
+  }
+
+  /**
+   * Tells the facade. What a listener throws is its own business and must not unwind through WebAssembly.
+   * @param {string} eventsJson
+   */
+  tell(eventsJson) {
+    try {
+      this.#onEvents(eventsJson);
+    } catch {
+      // The facade reports what its listeners throw.
+    }
+  }
+
+  /** Neither ticks nor wakes any more. */
+  close() {
+    clearTimeout(this.#timer);
+    globalThis.removeEventListener?.("online", this.#onLifecycle);
+    globalThis.removeEventListener?.("pageshow", this.#onLifecycle);
+    globalThis.document?.removeEventListener("visibilitychange", this.#onLifecycle);
+    listeners.delete(this.#onEvents);
+  }
+}
+
+/**
+ * Tells all engines that WebAssembly panicked, after the trap has unwound JavaScript's stack.
+ * @param {string} message
+ */
+export function panicked(message) {
+  const events = JSON.stringify([{ type: "problem", code: "INTERNAL", message }]);
+  for (const listener of listeners) queueMicrotask(() => listener(events));
+}
+
+/** 32 bytes of the platform's cryptographic randomness. */
+export function randomSeed() {
+  return crypto.getRandomValues(new Uint8Array(32));
+}
+
+/**
+ * An error that carries a code; the facade rethrows it as `SynclineError`.
+ * @param {string} code
+ * @param {string} message
+ */
+export function codedError(code, message) {
+  return Object.assign(new Error(message), { code });
+}
+
+/** How many tokens are remembered: several users of one browser, and a token or two of each that was renewed. */
+const KNOWN_MAX = 8;
+
+/** @typedef {{ token_hash: string, identity: unknown }} Known */
+
+/**
+ * Gives the identity a token is known to have, as JSON.
+ *
+ * The map lets a page that starts without a network show the right user's rows. It holds hashes of tokens, never tokens,
+ * and lives in `localStorage` because it must be read before any database is chosen.
+ * @param {string} map
+ * @param {string} hash
+ * @returns {string | undefined}
+ */
+export function recallIdentity(map, hash) {
+  return JSON.stringify(knownIdentities(map).find((known) => known.token_hash === hash)?.identity);
+}
+
+/**
+ * Keeps what the server said about a token. Where there is no `localStorage` the next start asks again.
+ * @param {string} map
+ * @param {string} hash
+ * @param {string} identity
+ */
+export function rememberIdentity(map, hash, identity) {
+  const others = knownIdentities(map).filter((known) => known.token_hash !== hash);
+  const known = [{ token_hash: hash, identity: JSON.parse(identity) }, ...others].slice(0, KNOWN_MAX);
+  try {
+    localStorage.setItem(map, JSON.stringify(known));
+  } catch {
+    // A full or refused storage costs an offline start, nothing else.
+  }
+}
+
+/**
+ * @param {string} map
+ * @returns {Known[]}
+ */
+function knownIdentities(map) {
+  try {
+    const known = JSON.parse(localStorage.getItem(map) ?? "");
+    return Array.isArray(known) ? known.filter((entry) => entry?.token_hash) : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,430 @@
+// IndexedDB transactions: the table of docs/storage.md as code. Each is carried out as a whole, or not at all.
+//
+// All requests are issued at once, and nothing but its own requests is awaited while a transaction is open: anything
+// else lets it commit by itself.
+
+// How the core tells failures apart. `event.rs` reads these numbers.
+const CONFLICT = 1;
+const FULL = 2;
+export const UNAVAILABLE = 3;
+const TOO_NEW = 4;
+const CLEARED = 5;
+
+/** Why storage could not do something. */
+export class Failure extends Error {
+  /** @param {number} kind @param {string} [message] */
+  constructor(kind, message) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/**
+ * Says what a thrown value means for storage.
+ * @param {unknown} thrown
+ */
+export function failureOf(thrown) {
+  if (thrown instanceof Failure) return thrown;
+  const { name, message } = /** @type {Error} */ (thrown);
+  const kind = name === "QuotaExceededError" ? FULL : name === "VersionError" ? TOO_NEW : UNAVAILABLE;
+  return new Failure(kind, `${name}: ${message}`);
+}
+
+/**
+ * Calls `giveUp` after a time without progress.
+ *
+ * After a sleep of the machine the time is over before the answers that came meanwhile are handed over, so there is a
+ * second turn; also when `giveUp` says that it cannot know the outcome yet.
+ * @param {number} ms
+ * @param {(isLast: boolean) => boolean} giveUp
+ */
+export function limit(ms, giveUp) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const arm = (isLast = false) => {
+    const since = Date.now();
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const hasSlept = Date.now() - since > 2 * ms;
+      if ((hasSlept && !isLast) || !giveUp(isLast)) arm(true);
+    }, ms);
+  };
+  arm();
+  return { progress: () => arm(), end: () => clearTimeout(timer) };
+}
+
+/**
+ * What the requests of a transaction are made with.
+ * @typedef {object} Tx
+ * @property {(name: StoreName) => IDBObjectStore} store
+ * @property {<T>(request: IDBRequest<T>, then: (result: T) => void) => void} read
+ *   Runs `then` while the transaction is still open. What it throws aborts the transaction.
+ */
+
+/** @typedef {"entities" | "cursors" | "pendingMutations" | "journal"} StoreName */
+/** @typedef {[key: number, bytes: Uint8Array | undefined]} StoredRecord */
+
+/** What a transaction found. The bytes are handed over to WebAssembly one by one, so that few are held twice. */
+export class Found {
+  /** The fence that was written. */
+  fence = 0;
+  /** @type {Uint8Array | undefined} */
+  replica;
+  /** @type {StoredRecord[]} */
+  records = [];
+  /** @type {StoredRecord[]} */
+  queue = [];
+  /** Whether the keys of `queue` answer the request. */
+  hasKeys = false;
+
+  replicaRecord() {
+    return this.replica;
+  }
+
+  /** @param {boolean} ofQueue */
+  count(ofQueue) {
+    return this.#list(ofQueue).length;
+  }
+
+  /** @param {boolean} ofQueue @param {number} index */
+  key(ofQueue, index) {
+    return this.#list(ofQueue)[index]?.[0] ?? 0;
+  }
+
+  /** @param {boolean} ofQueue @param {number} index */
+  takeBytes(ofQueue, index) {
+    const record = this.#list(ofQueue)[index];
+    const bytes = record?.[1];
+    if (record !== undefined) record[1] = undefined;
+    // A value that is not bytes was not written by us. As an empty record it fails its own check and is set aside.
+    return bytes ?? new Uint8Array();
+  }
+
+  /** @param {boolean} ofQueue */
+  #list(ofQueue) {
+    return ofQueue ? this.queue : this.records;
+  }
+}
+
+/**
+ * Runs one transaction. `issue` makes its requests; what was found is complete when the browser has committed.
+ * @param {IDBDatabase} database
+ * @param {StoreName[]} stores
+ * @param {"strict" | "relaxed"} durability
+ * @param {number} limitMs
+ * @param {(tx: Tx, found: Found) => void} issue
+ * @returns {Promise<Found>}
+ */
+function transact(database, stores, durability, limitMs, issue) {
+  return new Promise((resolve, reject) => {
+    const raw = database.transaction(stores, "readwrite", { durability });
+    const found = new Found();
+    /** @type {unknown} */
+    let failure;
+    /** @param {unknown} thrown */
+    const fail = (thrown) => {
+      failure ??= thrown;
+      try {
+        raw.abort();
+      } catch {
+        // It is over already, and its end says how.
+      }
+    };
+    const waiting = limit(limitMs, (isLast) => {
+      try {
+        raw.abort();
+      } catch {
+        // It is being committed, or aborted: what is written only its end can say.
+        if (!isLast) return false;
+      }
+      reject(new Failure(UNAVAILABLE, `a transaction took longer than ${limitMs / 1000} s`));
+      return true;
+    });
+    raw.oncomplete = () => {
+      waiting.end();
+      resolve(found);
+    };
+    raw.onabort = () => {
+      waiting.end();
+      // The quota shows here and not at the request: the bytes are counted when the transaction commits.
+      reject(failure ?? raw.error ?? new Failure(UNAVAILABLE, "aborted by the browser"));
+    };
+    /** @type {Tx["read"]} */
+    const read = (request, then) => {
+      request.onsuccess = () => {
+        waiting.progress();
+        try {
+          then(request.result);
+        } catch (thrown) {
+          fail(thrown);
+        }
+      };
+    };
+    try {
+      issue({ store: (name) => raw.objectStore(name), read }, found);
+    } catch (thrown) {
+      fail(thrown);
+    }
+  });
+}
+
+/**
+ * Reads everything and takes the lead: writes a fence one higher than the one found, in the same transaction, so that no
+ * commit of a former leader can fall between.
+ * @param {IDBDatabase} database
+ * @param {string} identity
+ * @param {number} limitMs
+ */
+export function load(database, identity, limitMs) {
+  return transact(database, ["cursors", "entities", "pendingMutations"], "relaxed", limitMs, (tx, found) => {
+    const cursors = tx.store("cursors");
+    tx.read(cursors.get(FENCE), (fence) => {
+      found.fence = (Number(fence) || 0) + 1;
+      cursors.put(found.fence, FENCE);
+    });
+    cursors.put(identity, "identity");
+    tx.read(cursors.get(REPLICA), (replica) => {
+      found.replica = bytesOf(replica);
+    });
+    readAll(tx, tx.store("entities"), found.records);
+    readAll(tx, tx.store("pendingMutations"), found.queue);
+  });
+}
+
+/**
+ * Keys first, then values in batches, which measures several times faster than a cursor. Each batch that arrives shows
+ * that a slow device is at work and does not hang.
+ * @param {Tx} tx
+ * @param {IDBObjectStore} store
+ * @param {StoredRecord[]} into
+ */
+function readAll(tx, store, into) {
+  tx.read(store.getAllKeys(), (keys) => {
+    for (let first = 0; first < keys.length; first += BATCH_RECORDS) {
+      const batch = keys.slice(first, first + BATCH_RECORDS);
+      tx.read(store.getAll(IDBKeyRange.bound(batch[0], batch.at(-1))), (values) => {
+        batch.forEach((key, index) => {
+          into.push([Number(key), bytesOf(values[index])]);
+        });
+      });
+    }
+  });
+}
+
+/** Records read by one request: with the largest records that is 16 MiB. */
+const BATCH_RECORDS = 16;
+
+/** A request of the core, filled by WebAssembly and kept until it is carried out: it may have to be repeated. */
+export class StoreRequest {
+  /** @type {[key: number, bytes: Uint8Array][]} */
+  records = [];
+  /** @type {number[]} */
+  removed = [];
+  /** @type {number[]} */
+  unqueued = [];
+  /** @type {Uint8Array | undefined} */
+  expected;
+  /** @type {Uint8Array | undefined} */
+  replica;
+
+  /**
+   * @param {keyof typeof TRANSACTIONS} kind
+   * @param {number} fence What the stored fence must be, where it is checked.
+   * @param {number} [first] The generation of `compact`, the first key of `deleteGeneration`, the key of `quarantine`.
+   * @param {number} [last] The last key of `deleteGeneration`.
+   */
+  constructor(kind, fence, first, last) {
+    this.kind = kind;
+    this.fence = fence;
+    this.first = first;
+    this.last = last;
+  }
+
+  /**
+   * Bytes are copied: what WebAssembly hands over is a view of its memory.
+   * @param {number} key
+   * @param {Uint8Array} bytes
+   */
+  put(key, bytes) {
+    this.records.push([key, bytes.slice()]);
+  }
+
+  /** @param {number} key */
+  remove(key) {
+    this.removed.push(key);
+  }
+
+  /** @param {number} key */
+  unqueue(key) {
+    this.unqueued.push(key);
+  }
+
+  /** @param {Uint8Array} bytes */
+  expectReplica(bytes) {
+    this.expected = bytes.slice();
+  }
+
+  /** @param {Uint8Array} bytes */
+  putReplica(bytes) {
+    this.replica = bytes.slice();
+  }
+
+  /**
+   * Carries the request out.
+   * @param {IDBDatabase} database
+   * @param {number} limitMs
+   */
+  run(database, limitMs) {
+    const { durability, stores, issue } = TRANSACTIONS[this.kind];
+    // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when
+    // nothing in it changes: pages of a snapshot never touch it.
+    /** @type {StoreName[]} */
+    const names = this.unqueued.length > 0 ? [...stores, QUEUE] : stores;
+    return transact(database, names, durability, limitMs, (tx, found) => issue(tx, this, found));
+  }
+}
+
+const QUEUE = "pendingMutations";
+const FENCE = "fence";
+const REPLICA = "replica";
+
+/**
+ * @typedef {object} Row
+ * @property {"strict" | "relaxed"} durability
+ * @property {StoreName[]} stores
+ * @property {(tx: Tx, request: StoreRequest, found: Found) => void} issue
+ */
+
+const TRANSACTIONS = {
+  /** @type {Row} */
+  enqueue: { durability: "strict", stores: [QUEUE], issue: enqueue },
+  /** @type {Row} */
+  updateQueue: { durability: "strict", stores: [QUEUE, "cursors"], issue: updateQueue },
+  /** @type {Row} */
+  commit: { durability: "relaxed", stores: ["entities", "cursors"], issue: commit },
+  /** @type {Row} */
+  compact: { durability: "relaxed", stores: ["entities", "cursors"], issue: compact },
+  /** @type {Row} */
+  deleteGeneration: { durability: "relaxed", stores: ["entities", "cursors"], issue: deleteGeneration },
+  /** @type {Row} */
+  quarantine: { durability: "relaxed", stores: ["entities", "cursors", "journal"], issue: quarantine },
+};
+
+/** @type {Row["issue"]} */
+function enqueue(tx, { records, removed }, found) {
+  found.hasKeys = true;
+  const queue = tx.store(QUEUE);
+  for (const key of removed) queue.delete(key);
+  for (const [, bytes] of records) {
+    tx.read(queue.add(bytes), (key) => found.queue.push([Number(key), undefined]));
+  }
+}
+
+/**
+ * Another tab, or the user, may have removed a record meanwhile; it must not come back, so only what is found is written.
+ * @type {Row["issue"]}
+ */
+function updateQueue(tx, { fence, records, removed }, found) {
+  found.hasKeys = true;
+  checkFence(tx, fence);
+  const named = [...records.map(([key]) => key), ...removed];
+  if (named.length === 0) return;
+  const queue = tx.store(QUEUE);
+  tx.read(queue.getAllKeys(IDBKeyRange.bound(Math.min(...named), Math.max(...named))), (keys) => {
+    const there = new Set(keys);
+    for (const [key, bytes] of records) if (there.has(key)) queue.put(bytes, key);
+    for (const key of removed) if (there.has(key)) queue.delete(key);
+    for (const key of named) if (there.has(key)) found.queue.push([key, undefined]);
+  });
+}
+
+/** @type {Row["issue"]} */
+function commit(tx, request) {
+  const { expected, replica, unqueued } = request;
+  checkFence(tx, request.fence);
+  const cursors = tx.store("cursors");
+  tx.read(cursors.get(REPLICA), (found) => {
+    // The new record itself is accepted too: then this very commit was carried out before its connection was lost.
+    if (!isSame(found, expected) && !isSame(found, replica)) throw new Failure(CONFLICT);
+  });
+  exchange(tx, request);
+  cursors.put(replica, REPLICA);
+  for (const key of unqueued) tx.store(QUEUE).delete(key);
+}
+
+/** @type {Row["issue"]} */
+function compact(tx, request) {
+  checkFence(tx, request.fence);
+  tx.read(tx.store("cursors").get(REPLICA), (found) => {
+    if (shownGeneration(found) !== request.first) throw new Failure(CONFLICT);
+  });
+  exchange(tx, request);
+}
+
+/** @type {Row["issue"]} */
+function deleteGeneration(tx, { fence, first, last }) {
+  checkFence(tx, fence);
+  tx.store("entities").delete(IDBKeyRange.bound(first, last));
+}
+
+/** @type {Row["issue"]} */
+function quarantine(tx, { fence, first = 0 }) {
+  checkFence(tx, fence);
+  const entities = tx.store("entities");
+  tx.read(entities.get(first), (found) => {
+    if (found !== undefined) tx.store("journal").add(found);
+    entities.delete(first);
+  });
+}
+
+/**
+ * @param {Tx} tx
+ * @param {StoreRequest} request
+ */
+function exchange(tx, { records, removed }) {
+  const entities = tx.store("entities");
+  for (const [key, bytes] of records) entities.put(bytes, key);
+  for (const key of removed) entities.delete(key);
+}
+
+/**
+ * @param {Tx} tx
+ * @param {number} fence
+ */
+function checkFence(tx, fence) {
+  tx.read(tx.store("cursors").get(FENCE), (found) => {
+    // Every leader writes one, so it is missing only when the stores were emptied under us.
+    if (found === undefined) throw new Failure(CLEARED, "site data was cleared");
+    if (found !== fence) throw new Failure(CONFLICT);
+  });
+}
+
+/**
+ * The generation a replica record shows.
+ * @param {unknown} replica
+ */
+function shownGeneration(replica) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytesOf(replica))).generation;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {unknown} value
+ * @returns {Uint8Array | undefined}
+ */
+function bytesOf(value) {
+  return value instanceof Uint8Array ? value : undefined;
+}
+
+/**
+ * @param {unknown} stored
+ * @param {Uint8Array | undefined} bytes
+ */
+function isSame(stored, bytes) {
+  const found = bytesOf(stored);
+  if (found === undefined || bytes === undefined) return found === bytes;
+  return found.length === bytes.length && found.every((byte, index) => byte === bytes[index]);
+}

@@ -1,0 +1,98 @@
+//! What the JavaScript of `js/` offers. Each item is documented there.
+
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/js/page.js")]
+extern "C" {
+    #[derive(Debug)]
+    pub(crate) type Page;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(on_event: &JsValue, on_events: &JsValue) -> Page;
+    #[wasm_bindgen(method)]
+    pub(crate) fn now(this: &Page) -> f64;
+    #[wasm_bindgen(method, js_name = tickAfter)]
+    pub(crate) fn tick_after(this: &Page, delay_ms: Option<f64>);
+    #[wasm_bindgen(method)]
+    pub(crate) fn listen(this: &Page);
+    #[wasm_bindgen(method)]
+    pub(crate) fn tell(this: &Page, events_json: &str);
+    #[wasm_bindgen(method)]
+    pub(crate) fn close(this: &Page);
+
+    pub(crate) fn panicked(message: &str);
+    #[wasm_bindgen(js_name = randomSeed)]
+    pub(crate) fn random_seed() -> Vec<u8>;
+    #[wasm_bindgen(js_name = codedError)]
+    pub(crate) fn coded_error(code: &str, message: &str) -> JsValue;
+    #[wasm_bindgen(js_name = recallIdentity)]
+    pub(crate) fn recall_identity(map: &str, token_hash: &str) -> Option<String>;
+    #[wasm_bindgen(js_name = rememberIdentity)]
+    pub(crate) fn remember_identity(map: &str, token_hash: &str, identity: &str);
+}
+
+#[wasm_bindgen(module = "/js/network.js")]
+extern "C" {
+    #[derive(Debug)]
+    pub(crate) type Network;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(on_event: &JsValue) -> Network;
+    #[wasm_bindgen(method, js_name = openSocket)]
+    pub(crate) fn open_socket(this: &Network, url: &str, protocol: &str, bearer: Option<&str>) -> Option<String>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn send(this: &Network, message: &str);
+    #[wasm_bindgen(method, js_name = closeSocket)]
+    pub(crate) fn close_socket(this: &Network, code: u16);
+    #[wasm_bindgen(method)]
+    pub(crate) fn get(this: &Network, kind: u32, id: f64, url: &str, token: Option<&str>);
+    #[wasm_bindgen(method)]
+    pub(crate) fn abort(this: &Network, kind: u32);
+    #[wasm_bindgen(method)]
+    pub(crate) fn close(this: &Network);
+
+    #[wasm_bindgen(js_name = bodyBytes)]
+    pub(crate) fn body_bytes(body: &JsValue) -> Vec<u8>;
+}
+
+#[wasm_bindgen(module = "/js/storage.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = Storage)]
+    #[derive(Debug)]
+    pub(crate) type Store;
+    #[wasm_bindgen(constructor, js_class = Storage)]
+    pub(crate) fn new(on_event: &JsValue, limit_ms: f64) -> Store;
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn open(this: &Store, name: &str, identity: &str);
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn run(this: &Store, id: f64, request: &StoreRequest);
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn close(this: &Store) -> JsValue;
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn abandon(this: &Store);
+}
+
+#[wasm_bindgen(module = "/js/transaction.js")]
+extern "C" {
+    pub(crate) type StoreRequest;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(kind: &str, fence: f64, first: f64, last: f64) -> StoreRequest;
+    #[wasm_bindgen(method)]
+    pub(crate) fn put(this: &StoreRequest, key: f64, bytes: &[u8]);
+    #[wasm_bindgen(method)]
+    pub(crate) fn remove(this: &StoreRequest, key: f64);
+    #[wasm_bindgen(method)]
+    pub(crate) fn unqueue(this: &StoreRequest, key: f64);
+    #[wasm_bindgen(method, js_name = expectReplica)]
+    pub(crate) fn expect_replica(this: &StoreRequest, bytes: &[u8]);
+    #[wasm_bindgen(method, js_name = putReplica)]
+    pub(crate) fn put_replica(this: &StoreRequest, bytes: &[u8]);
+
+    pub(crate) type Found;
+    #[wasm_bindgen(method, js_name = replicaRecord)]
+    pub(crate) fn replica_record(this: &Found) -> Option<Vec<u8>>;
+    #[wasm_bindgen(method)]
+    pub(crate) fn count(this: &Found, of_queue: bool) -> u32;
+    #[wasm_bindgen(method)]
+    pub(crate) fn key(this: &Found, of_queue: bool, index: u32) -> f64;
+    #[wasm_bindgen(method, js_name = takeBytes)]
+    pub(crate) fn take_bytes(this: &Found, of_queue: bool, index: u32) -> Vec<u8>;
+}
