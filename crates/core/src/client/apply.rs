@@ -252,15 +252,17 @@ fn encode_changes(generation: &Generation, names: &mut Names, seen_seq: u64, pag
     let mut sections: Vec<SectionWriter> = Vec::new();
     for change in order.into_iter().filter_map(change) {
         let (entity, id) = row_of(change);
-        let section = section_of(&mut sections, entity);
         match &change.data {
-            Some(data) => section.add_json(id, change.seq, data.get(), change.column_seqs.as_ref().map(RawJson::get)).ok()?,
+            Some(data) => section_of(&mut sections, entity)
+                .add_json(id, change.seq, data.get(), change.column_seqs.as_ref().map(RawJson::get))
+                .ok()?,
             // A deletion matters only where an earlier record holds the row.
-            None if generation.contains(names.intern(entity), id.as_bytes()) => section.add_tombstone(id, change.seq),
+            None if generation.contains(names.intern(entity), id.as_bytes()) => {
+                section_of(&mut sections, entity).add_tombstone(id, change.seq);
+            }
             None => {}
         }
     }
-    sections.retain(|section| !section.is_empty());
     sections.iter().all(SectionWriter::fits).then_some(sections)
 }
 

@@ -175,12 +175,15 @@ impl Generation {
 
     /// Puts the segment in a free place and makes indexes for its entities.
     fn place(&mut self, names: &mut Names, key: u64, bytes: Vec<u8>, head: SegmentHead) -> u32 {
-        let sections: Vec<_> = head.sections.into_iter().map(|section| (names.intern(&section.entity), section)).collect();
-        let rows = sections.iter().map(|(_, section)| section.row_count).sum();
-        for (entity, _) in &sections {
-            if self.indexes.len() <= entity.position() {
-                self.indexes.resize_with(entity.position() + 1, RowIndex::default);
+        let mut sections = Vec::with_capacity(head.sections.len());
+        let mut rows = 0;
+        for section in head.sections {
+            let entity = names.intern(&section.entity);
+            while self.indexes.len() <= entity.position() {
+                self.indexes.push(RowIndex::default());
             }
+            rows += section.row_count;
+            sections.push((entity, section));
         }
         let segment = Segment { key, bytes, sections, from: head.from, to: head.to, rows, live: rows };
         let places = &mut self.segments.places;

@@ -205,7 +205,9 @@ impl Client {
             self.storage.note_discarded(place);
         }
         // The next `Enqueue` leaves out what the queue no longer has.
-        let keys: Vec<u64> = mutation.key().into_iter().chain(mutation.replaces).collect();
+        let mut keys = Vec::new();
+        keys.extend(mutation.key());
+        keys.extend(mutation.replaces);
         self.remove_from_queue(&keys);
         self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
     }

@@ -49,12 +49,7 @@ impl MutationQueue {
         self.next_place += 1;
         self.by_op_id.insert(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
         if mutation.state.is_open() {
-            for row_id in inserted_rows(&mutation) {
-                if let Some(earlier) = self.insert_of(row_id) {
-                    self.inserts.remove(hash(row_id.as_bytes()), earlier.0);
-                }
-                self.inserts.insert(hash(row_id.as_bytes()), place.0);
-            }
+            note_inserts(&mut self.inserts, &self.entries, place, &mutation);
         }
         self.failed += usize::from(matches!(mutation.state, MutationState::Failed(_)));
         self.entries.push((place, mutation));
@@ -92,13 +87,14 @@ impl MutationQueue {
     /// Makes applied writes sent ones again: what the server said of them no longer holds.
     pub(crate) fn reopen_applied(&mut self) {
         for (_, place) in std::mem::take(&mut self.applied) {
-            let Some(mutation) = self.get_mut(place) else { continue };
-            mutation.state = MutationState::Sent;
-            let rows: Vec<String> = self.get(place).into_iter().flat_map(inserted_rows).map(str::to_owned).collect();
-            for row_id in rows {
-                if self.insert_of(&row_id).is_none() {
-                    self.inserts.insert(hash(row_id.as_bytes()), place.0);
-                }
+            if let Some(mutation) = self.get_mut(place) {
+                mutation.state = MutationState::Sent;
+            }
+        }
+        self.inserts = KeyIndex::default();
+        for (place, mutation) in &self.entries {
+            if mutation.state.is_open() {
+                note_inserts(&mut self.inserts, &self.entries, *place, mutation);
             }
         }
     }
@@ -122,11 +118,11 @@ impl MutationQueue {
     }
 
     fn position(&self, place: QueuePlace) -> Option<usize> {
-        self.entries.binary_search_by(|(other, _)| other.cmp(&place)).ok()
+        position(&self.entries, place)
     }
 
     pub(crate) fn get(&self, place: QueuePlace) -> Option<&Mutation> {
-        self.entries.get(self.position(place)?).map(|(_, mutation)| &**mutation)
+        mutation_at(&self.entries, place)
     }
 
     /// For what no index counts: durability, first send, parking.
@@ -142,10 +138,7 @@ impl MutationQueue {
 
     /// The open write that inserts a row with this id.
     pub(crate) fn insert_of(&self, row_id: &str) -> Option<QueuePlace> {
-        let is_it = |place: u32| {
-            self.get(QueuePlace(place)).is_some_and(|mutation| inserted_rows(mutation).any(|inserted| inserted == row_id))
-        };
-        self.inserts.find(hash(row_id.as_bytes()), &is_it).map(QueuePlace)
+        find_insert(&self.inserts, &self.entries, row_id).map(QueuePlace)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (QueuePlace, &Mutation)> {
@@ -163,6 +156,32 @@ impl MutationQueue {
         let all = std::mem::take(self);
         self.next_place = next_place;
         all.entries
+    }
+}
+
+fn position(entries: &[Entry], place: QueuePlace) -> Option<usize> {
+    entries.binary_search_by(|(other, _)| other.cmp(&place)).ok()
+}
+
+fn mutation_at(entries: &[Entry], place: QueuePlace) -> Option<&Mutation> {
+    entries.get(position(entries, place)?).map(|(_, mutation)| &**mutation)
+}
+
+fn find_insert(inserts: &KeyIndex, entries: &[Entry], row_id: &str) -> Option<u32> {
+    let is_it = |place: u32| {
+        mutation_at(entries, QueuePlace(place)).is_some_and(|mutation| inserted_rows(mutation).any(|inserted| inserted == row_id))
+    };
+    inserts.find(hash(row_id.as_bytes()), &is_it)
+}
+
+/// The last write that inserts a row counts.
+fn note_inserts(inserts: &mut KeyIndex, entries: &[Entry], place: QueuePlace, mutation: &Mutation) {
+    for row_id in inserted_rows(mutation) {
+        let hash = hash(row_id.as_bytes());
+        if let Some(earlier) = find_insert(inserts, entries, row_id) {
+            inserts.remove(hash, earlier);
+        }
+        inserts.insert(hash, place.0);
     }
 }
 

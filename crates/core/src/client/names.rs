@@ -51,13 +51,13 @@ impl Names {
 /// Some of the entities.
 #[derive(Debug, Default)]
 pub(crate) struct EntitySet {
-    members: Vec<EntityIndex>,
+    members: Vec<u32>,
 }
 
 impl EntitySet {
     pub(crate) fn insert(&mut self, entity: EntityIndex) {
-        if !self.members.contains(&entity) {
-            self.members.push(entity);
+        if !self.members.contains(&entity.0) {
+            self.members.push(entity.0);
         }
     }
 
@@ -67,8 +67,7 @@ impl EntitySet {
 
     /// Takes them out, as names in order.
     pub(crate) fn take_names(&mut self, names: &Names) -> Vec<String> {
-        let members = std::mem::take(&mut self.members);
-        let mut positions: Vec<u32> = members.into_iter().map(|entity| entity.0).collect();
+        let mut positions = std::mem::take(&mut self.members);
         let name = |position: u32| names.name(EntityIndex(position));
         sort_positions(&mut positions, &mut |left, right| name(left).cmp(name(right)));
         positions.into_iter().map(|position| name(position).to_owned()).collect()

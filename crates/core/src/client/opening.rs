@@ -14,12 +14,12 @@ use super::{Client, Event, StorageFailure, StorageKind, StoredReplica};
 /// What the records of a database turned out to be.
 #[derive(Debug, Default)]
 struct Findings {
-    /// Damaged records of the generation that is shown.
-    damaged: Vec<u64>,
+    /// What sets damaged records of the generation that is shown aside.
+    damaged: Vec<StorageKind>,
     /// Whether the snapshot under way is damaged.
     staging_damaged: bool,
-    /// Generations nothing refers to, once for each run of their records.
-    stale: Vec<u64>,
+    /// What deletes generations that nothing refers to, once for each run of their records.
+    stale: Vec<StorageKind>,
 }
 
 impl Client {
@@ -73,8 +73,9 @@ impl Client {
             None => {}
         }
         let queue = decode_queue(&stored.queue)?;
+        self.storage.fence = stored.fence;
         let findings = self.load_records(stored.records)?;
-        self.storage.open_disk(stored.fence, stored.replica);
+        self.storage.open_disk(stored.replica);
         if replica_damaged {
             self.problem(ErrorCode::StorageCorrupt, "the replica record is damaged: everything is fetched again");
         }
@@ -99,6 +100,7 @@ impl Client {
         self.staging = staged.map(Generation::new);
         self.storage.last_generation = shown.max(staged.unwrap_or(0));
         let version = self.log.advance();
+        let mut last_stale = None;
         for (key, bytes) in records {
             let generation = key >> 32;
             self.storage.last_generation = self.storage.last_generation.max(generation);
@@ -106,8 +108,8 @@ impl Client {
                 Some(staging) if Some(generation) == staged => staging,
                 _ if generation == shown => &mut self.base,
                 _ => {
-                    if findings.stale.last() != Some(&generation) {
-                        findings.stale.push(generation);
+                    if last_stale.replace(generation) != Some(generation) {
+                        findings.stale.push(self.without_generation(generation));
                     }
                     continue;
                 }
@@ -115,7 +117,9 @@ impl Client {
             match read_segment(&bytes) {
                 Ok(head) => target.add_segment(&mut self.names, key, bytes, head, version, None),
                 Err(SegmentError::TooNew) => return Err(StorageFailure::TooNew),
-                Err(SegmentError::Corrupt) if generation == shown => findings.damaged.push(key),
+                Err(SegmentError::Corrupt) if generation == shown => {
+                    findings.damaged.push(StorageKind::Quarantine { fence: self.storage.fence, key });
+                }
                 Err(SegmentError::Corrupt) => findings.staging_damaged = true,
             }
         }
@@ -131,13 +135,10 @@ impl Client {
         if !findings.damaged.is_empty() {
             self.problem(ErrorCode::StorageCorrupt, "stored rows are damaged: everything is fetched again");
             self.record.shown.token = None;
-            let fence = self.storage.fence;
-            let quarantine = |key| StorageKind::Quarantine { fence, key };
             // The damaged records go once that is on disk: without them a cursor would promise rows that are not there.
-            self.queue_commit(Vec::new(), Vec::new(), findings.damaged.into_iter().map(quarantine).collect());
+            self.queue_commit(Vec::new(), Vec::new(), findings.damaged);
         }
-        let stale = findings.stale.into_iter().map(|generation| self.without_generation(generation)).collect();
-        self.tidy(stale);
+        self.tidy(findings.stale);
     }
 
     /// Puts the stored writes in front of those made before the database was open, and folds all of them anew.

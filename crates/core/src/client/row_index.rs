@@ -1,6 +1,6 @@
 //! Finds the rows of one entity by id, without keeping the ids: they are compared where they lie in the segments.
 
-use syncline_protocol::{positions, sort_positions};
+use syncline_protocol::sort_positions;
 
 use super::base::Segments;
 use super::key_index::{KeyIndex, hash};
@@ -101,8 +101,12 @@ impl RowIndex {
                     *used = false;
                 }
             }
-            let mut all = positions(slots.len());
-            all.retain(|slot| used.get(*slot as usize) == Some(&true));
+            let mut all = Vec::with_capacity(slots.len());
+            for (slot, used) in (0..).zip(used) {
+                if used {
+                    all.push(slot);
+                }
+            }
             sort_positions(&mut all, &mut |left, right| id_of(segments, slots, left).cmp(id_of(segments, slots, right)));
             all
         })

@@ -29,6 +29,7 @@ impl SectionWriter {
         Self { entity: entity.to_owned(), ..Self::default() }
     }
 
+    #[cfg(test)]
     pub(crate) const fn is_empty(&self) -> bool {
         self.row_count == 0 && self.tombstone_count == 0
     }

@@ -112,7 +112,10 @@ fn read_head(bytes: &[u8]) -> Option<SegmentHead> {
 fn read_section(body: &[u8], start: usize) -> Option<Section> {
     let mut reader = Bytes(body);
     let entity = read_short(&mut reader)?.to_owned();
-    let columns = (0..reader.u16()?).map(|_| read_short(&mut reader).map(Column::new)).collect::<Option<Vec<_>>>()?;
+    let mut columns = Vec::new();
+    for _ in 0..reader.u16()? {
+        columns.push(Column::new(read_short(&mut reader)?));
+    }
     let (row_count, tombstone_count) = (reader.u32()?, reader.u32()?);
     let rows_at = start + body.len() - reader.0.len();
     Some(Section { entity, columns, row_count, tombstone_count, rows_at, end: start + body.len() })

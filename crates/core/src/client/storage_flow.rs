@@ -42,6 +42,15 @@ struct QueueUpdate {
     told: bool,
 }
 
+impl QueueUpdate {
+    /// Makes room for a newer word about a record: the order of requests in one transaction is nothing to rely on.
+    fn forget_record(&mut self, key: u64) {
+        if let Some(at) = self.put.iter().position(|(other, _)| *other == key) {
+            self.put.swap_remove(at);
+        }
+    }
+}
+
 /// Whether records may be worth merging.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum CompactionState {
@@ -137,15 +146,15 @@ impl StorageFlow {
         }
     }
 
-    pub(crate) fn open_disk(&mut self, fence: u64, written: Option<Vec<u8>>) {
+    pub(crate) fn open_disk(&mut self, written: Option<Vec<u8>>) {
         self.mode = Mode::Disk;
         self.has_disk = true;
-        self.fence = fence;
         self.written = written;
     }
 
     pub(crate) fn open_memory(&mut self, reason: String) {
         self.mode = Mode::Memory(reason);
+        self.fence = 0;
     }
 
     pub(crate) fn note_mark(&mut self, request: RequestId) {
@@ -194,8 +203,7 @@ impl Client {
 
     /// Stores the end of a write in the queue.
     pub(super) fn store_failure(&mut self, key: u64, record: Vec<u8>, op_id: OpId) {
-        // The newer word about a record alone: the order of requests in one transaction is nothing to rely on.
-        self.storage.owed.put.retain(|(other, _)| *other != key);
+        self.storage.owed.forget_record(key);
         self.storage.owed.put.push((key, record));
         self.storage.owed.processed.push(op_id);
         self.repeat_queue_update();
@@ -203,7 +211,9 @@ impl Client {
 
     /// Removes records of the queue.
     pub(super) fn remove_from_queue(&mut self, keys: &[u64]) {
-        self.storage.owed.put.retain(|(key, _)| !keys.contains(key));
+        for key in keys {
+            self.storage.owed.forget_record(*key);
+        }
         self.storage.owed.remove.extend_from_slice(keys);
         self.repeat_queue_update();
     }
