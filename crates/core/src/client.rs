@@ -237,6 +237,11 @@ impl Client {
         self.last_error = Some(detail);
     }
 
+    /// Notes what is wrong for the status alone.
+    fn blame(&mut self, code: ErrorCode, message: &str) {
+        self.last_error = Some(ErrorDetail::new(code, message));
+    }
+
     const fn request_id(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)

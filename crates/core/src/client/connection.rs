@@ -1,8 +1,7 @@
 //! The line to the server: when to connect, what to do when it breaks, whom to believe.
 
 use syncline_protocol::{
-    ClientMessage, CloseCode, ErrorCode, ErrorDetail, Hello, Identity, PROTOCOL_VERSION, ResumeMode, ServerMessage, Timestamp,
-    Welcome, limits,
+    ClientMessage, CloseCode, ErrorCode, Hello, Identity, PROTOCOL_VERSION, ResumeMode, ServerMessage, Timestamp, Welcome, limits,
 };
 
 use super::backoff::Backoff;
@@ -180,14 +179,17 @@ impl Client {
             (Some(_), Some(ErrorCode::ProtocolMismatch)) => {
                 self.become_incompatible(ErrorCode::ProtocolMismatch, "the server speaks another version of the protocol");
             }
-            (None, _) => self.wait(ErrorDetail::new(ErrorCode::NetworkUnavailable, "the server could not be reached")),
+            (None, _) => {
+                self.blame(ErrorCode::NetworkUnavailable, "the server could not be reached");
+                self.wait();
+            }
             (Some(_), Some(code)) => {
-                self.wait(ErrorDetail::new(code, [what, " could not be read: ", code.code()].concat()));
+                self.blame(code, &[what, " could not be read: ", code.code()].concat());
+                self.wait();
             }
             (Some(_), None) => {
                 self.problem(ErrorCode::UnexpectedResponse, &[what, ": something that is no Syncline server answered"].concat());
-                let detail = self.last_error.clone();
-                self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::UnexpectedResponse, "")));
+                self.wait();
             }
         }
     }
@@ -340,15 +342,15 @@ impl Client {
             Some(CloseCode::TooLarge) => {
                 self.push_too_large();
                 self.problem(ErrorCode::PayloadTooLarge, "the server refused a message as too large");
-                self.wait(ErrorDetail::new(ErrorCode::PayloadTooLarge, "the server refused a message as too large"));
+                self.wait();
             }
             Some(CloseCode::Fenced) => self.become_fenced(),
             Some(CloseCode::RateLimited) => {
-                self.wait(ErrorDetail::new(named.unwrap_or(ErrorCode::RateLimited), "the server asks to wait"));
+                self.blame(named.unwrap_or(ErrorCode::RateLimited), "the server asks to wait");
+                self.wait();
             }
             Some(CloseCode::HelloTimeout | CloseCode::SlowConsumer | CloseCode::Restarting) | None => {
-                let detail = self.last_error.take();
-                self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::NetworkUnavailable, "the connection broke")));
+                self.lose_socket("the connection broke");
             }
         }
     }
@@ -359,17 +361,19 @@ impl Client {
 
     /// Gives an open socket up and tries again later.
     pub(super) fn lose_socket(&mut self, why: &'static str) {
-        let detail = self.last_error.take();
-        self.wait(detail.unwrap_or_else(|| ErrorDetail::new(ErrorCode::NetworkUnavailable, why)));
+        if self.last_error.is_none() {
+            self.blame(ErrorCode::NetworkUnavailable, why);
+        }
+        self.wait();
     }
 
-    fn wait(&mut self, error: ErrorDetail) {
+    /// Goes on later; the reason stands in `last_error`.
+    fn wait(&mut self) {
         self.leave_network();
         let delay = self.link.backoff.next_ms(&mut self.rng);
         let asked = std::mem::take(&mut self.link.retry_after_ms).min(limits::RETRY_AFTER_MS_MAX);
         self.link.phase = Phase::Waiting;
         self.timers.set(Timer::Retry, self.now.plus_ms(delay.max(asked)));
-        self.last_error = Some(error);
     }
 
     /// Forgets the socket, the pull and the push on their way. Nothing that was written is touched.
@@ -395,10 +399,8 @@ impl Client {
     fn need_token(&mut self, code: &str) {
         self.leave_network();
         self.link.phase = Phase::Unauthorized;
-        self.last_error = Some(ErrorDetail::new(
-            ErrorCode::from_code(code).unwrap_or(ErrorCode::Unauthenticated),
-            "the server does not accept the token",
-        ));
+        let known = ErrorCode::from_code(code).unwrap_or(ErrorCode::Unauthenticated);
+        self.blame(known, "the server does not accept the token");
         if !self.link.asked_for_token {
             self.link.asked_for_token = true;
             self.notify(Event::TokenNeeded { code: code.to_owned() });
@@ -422,7 +424,7 @@ impl Client {
     pub(super) fn become_fenced(&mut self) {
         self.leave_network();
         self.link.phase = Phase::Fenced;
-        self.last_error = Some(ErrorDetail::new(ErrorCode::StorageUnavailable, "another tab or window took this replica over"));
+        self.blame(ErrorCode::StorageUnavailable, "another tab or window took this replica over");
     }
 
     pub(super) fn token_changed(&mut self) {

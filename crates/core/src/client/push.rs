@@ -54,9 +54,8 @@ impl PushFlow {
 
     pub(crate) fn report_processed(&mut self, op_ids: Vec<OpId>) {
         self.processed.extend(op_ids);
-        let surplus = self.processed.len().saturating_sub(PROCESSED_MAX);
         // What is not reported is kept longer by the server, nothing more.
-        self.processed.drain(..surplus);
+        self.processed.truncate(PROCESSED_MAX);
     }
 
     /// Whether the write may be on its way to the server or to its mark on disk.
