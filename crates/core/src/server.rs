@@ -8,9 +8,11 @@ mod datetime;
 mod membership;
 mod policy;
 mod schema;
+mod schema_change;
 
 pub use apply::{FieldError, insert_image, update_image};
 pub use datetime::normalise_datetime;
 pub use membership::{MembershipCounts, Memberships, value_key};
 pub use policy::{MembershipSpec, Policy, PolicyError};
 pub use schema::{Entity, Field, FieldType, Operation, Policies, Schema, SchemaError};
+pub use schema_change::SchemaChange;

@@ -34,7 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncline_core::server::Schema;
+use syncline_core::server::{Schema, SchemaChange};
 use syncline_protocol::{
     ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RawJson, RowId, Timestamp, limits,
 };
@@ -191,6 +191,9 @@ pub enum StoreError {
         /// Which record.
         what: &'static str,
     },
+    /// Rows are stored that the manifest at hand does not fit.
+    #[error("the manifest has changed: {0}")]
+    SchemaChange(#[from] SchemaChange),
     /// The schema at hand is not the one the log is written for.
     #[error("this database is served with a manifest, or with another one; name it with --manifest")]
     OtherPolicies,

@@ -33,6 +33,7 @@ pub(crate) fn open_writer(path: &Path, schema: &Schema, policies: PolicyUse) -> 
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     migrate(&transaction)?;
     if policies == PolicyUse::Adopt {
+        adopt_shape(&transaction, schema)?;
         build_indexes(&transaction, schema)?;
     }
     let facts = facts(&transaction, schema, policies)?;
@@ -143,6 +144,23 @@ fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Resul
     set_meta(connection, "policies", schema.fingerprint())?;
     set_meta(connection, "policy_generation", &(stored + 1).to_string())?;
     Ok(Facts { epoch, generation: stored + 1, policies_match: true })
+}
+
+/// Takes over a manifest that rows stored under the last one fit.
+fn adopt_shape(connection: &Connection, schema: &Schema) -> Result<(), StoreError> {
+    const KEY: &str = "schema";
+    let Some(shape) = schema.shape() else { return Ok(()) };
+    if let Some(text) = meta(connection, KEY)? {
+        let before = serde_json::from_str(&text).map_err(|_| StoreError::Corrupt { what: "schema" })?;
+        schema.check_extends(&before, |entity| has_rows(connection, entity))?;
+    }
+    set_meta(connection, KEY, &canonical_json(&shape))
+}
+
+fn has_rows(connection: &Connection, entity: &str) -> Result<bool, StoreError> {
+    // By tenant, because rows are ordered by tenant first.
+    let sql = "SELECT 1 FROM tenants CROSS JOIN rows ON rows.tenant = tenants.tenant AND rows.entity = ?1 LIMIT 1";
+    Ok(connection.prepare(sql)?.exists([entity])?)
 }
 
 /// The number that recognises the database; `None` before the first start.

@@ -1,7 +1,11 @@
 //! Manifests: what is taken, and that mistakes are named.
 
+use serde_json::json;
 use syncline_core::server::{FieldType, Operation, Policy};
 use syncline_server::manifest::Manifest;
+use syncline_server::store::{Store, StoreOptions};
+
+use crate::support::{TestStore, delete, insert, update};
 
 #[test]
 fn the_documented_manifest_is_one() {
@@ -46,4 +50,49 @@ fn mistakes_are_named() {
         let error = Manifest::parse(&text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error} for {expected}");
     }
+}
+
+#[tokio::test]
+async fn a_manifest_may_grow_over_stored_rows_and_not_change_under_them() {
+    let manifest = |fields: &str| {
+        format!(
+            "[entities.T]\nfields = {{ {fields} }}\npolicies = {{ read = \"public\", insert = \"public\", update = \"public\", delete = \"public\" }}\n\
+             [entities.U]\nfields = {{ x = \"int\" }}\n"
+        )
+    };
+    let first = r#"a = "int", b = { type = "string", optional = true }, c = { type = "bool", default = false }"#;
+    let test = TestStore::open(&manifest(first));
+    test.applied("", 1, json!([insert("T", "r", json!({"a": 1}))])).await;
+    let grown = r#"a = { type = "int", optional = true, index = true }, b = { type = "string", optional = true },
+        c = { type = "bool", default = true }, d = { type = "json", optional = true }, e = { type = "int", default = 7, unique = true }"#
+        .replace('\n', " ");
+    let others = "[entities.New]\nfields = { y = \"int\" }\n";
+    let test = test.reopen(&format!("{}{others}", manifest(&grown))).await;
+    test.applied("", 2, json!([update("T", "r", json!({"e": 8, "a": null}))])).await;
+    test.store.shutdown().await;
+
+    let db = test.folder.path().join("test.db");
+    let refusal = |text: &str| {
+        let opened = Store::open(&db, Manifest::parse(text).unwrap().schema, StoreOptions::default());
+        opened.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let cases = [
+        (grown.replace("c = { type = \"bool\", default = true }, ", ""), "entities.T.fields.c: it was taken out"),
+        (grown.replace("e = { type = \"int\"", "e = { type = \"float\""), "fields.e: its type was int and is now float"),
+        (grown.replace("d = { type = \"json\", optional = true }", "d = \"json\""), "fields.d: it was optional"),
+        (grown.replace("index = true", "unique = true"), "fields.a: it was not unique"),
+        (grown.replace("c = { type = \"bool\", default = true }", "c = \"bool\""), "fields.c: its default"),
+        (format!("{grown}, f = \"int\""), "fields.f: it is new, neither optional nor with a default"),
+    ];
+    for (fields, expected) in cases {
+        let error = refusal(&format!("{}{others}", manifest(&fields)));
+        assert!(error.contains(expected) && error.contains("rows of T are stored"), "{error:?} for {expected}");
+    }
+    assert!(refusal("[entities.U]\nfields = { x = \"int\" }\n").contains("entities.T: it was taken out"));
+
+    let without_rows = manifest(&grown).replace("x = \"int\"", "z = \"json\"");
+    let test = test.reopen(&without_rows).await;
+    test.applied("", 3, json!([delete("T", "r")])).await;
+    let test = test.reopen(&manifest("a = \"string\"")).await;
+    test.applied("", 4, json!([insert("T", "s", json!({"a": "text"}))])).await;
 }
