@@ -127,8 +127,9 @@ impl Client {
         if complete && self.held.pages.is_empty() {
             return self.show_pages(&[page]);
         }
-        let size = |change: &Change| change.data.as_ref().map_or(0, |data| data.get().len()) + 128;
-        self.held.bytes += page.changes.iter().map(size).sum::<usize>();
+        for change in &page.changes {
+            self.held.bytes += change.data.as_ref().map_or(0, |data| data.get().len()) + 128;
+        }
         self.held.pages.push(page);
         if !complete {
             if self.held.bytes > HELD_BYTES_MAX {
@@ -207,7 +208,7 @@ pub(crate) fn add_page(
 ) -> bool {
     let Some(sections) = encode_changes(generation, names, position.seq, page) else { return false };
     if !sections.is_empty() {
-        let bytes = write_segment(SegmentKind::Commit, position.seq, page.to, sections);
+        let bytes = write_segment(SegmentKind::Commit, position.seq, page.to, &sections);
         let Ok(head) = read_segment(&bytes) else { return false };
         let key = position.take_key();
         generation.add_segment(names, key, bytes.clone(), head, version, report);

@@ -152,5 +152,5 @@ fn merge(base: &Generation, run: &[u64]) -> Result<Option<Vec<u8>>, TooManyNames
     let mut records = base.records().filter(|record| run.contains(&record.key));
     let (Some(first), false) = (records.next(), sections.is_empty()) else { return Ok(None) };
     let to = records.last().map_or(first.to, |last| last.to);
-    Ok(Some(write_segment(SegmentKind::Merged, first.from, to, sections)))
+    Ok(Some(write_segment(SegmentKind::Merged, first.from, to, &sections)))
 }

@@ -112,9 +112,9 @@ impl MutationQueue {
         }
     }
 
-    /// Applied writes that the stream has passed.
-    pub(crate) fn passed_by(&self, seq: u64) -> Vec<QueuePlace> {
-        self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place).collect()
+    /// The first applied write, if the stream has passed it.
+    pub(crate) fn passed_by(&self, seq: u64) -> Option<QueuePlace> {
+        self.applied.first().filter(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place)
     }
 
     fn position(&self, place: QueuePlace) -> Option<usize> {

@@ -7,6 +7,7 @@ use syncline_protocol::{
 use super::backoff::Backoff;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, MutationState, Parked};
+use super::storage_flow::Records;
 use super::timer::Timer;
 use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
 
@@ -133,12 +134,17 @@ impl Client {
     }
 
     /// The records of a batch that must say `sent` on disk before they go out for the first time.
-    fn marks(&self, batch: &[(QueuePlace, OpId)]) -> Vec<(u64, Vec<u8>)> {
-        let record = |place: &QueuePlace| {
-            let mutation = self.queue.get(*place).filter(|mutation| mutation.state == MutationState::Pending)?;
-            Some((mutation.key()?, mutation.encode(&MutationState::Sent, Some(self.server_now()))))
-        };
-        if self.storage.reaches_disk() { batch.iter().filter_map(|(place, _)| record(place)).collect() } else { Vec::new() }
+    fn marks(&self, batch: &[(QueuePlace, OpId)]) -> Records {
+        let mut records = Records::new();
+        for (place, _) in batch {
+            let pending = self.queue.get(*place).filter(|mutation| mutation.state == MutationState::Pending);
+            if let (Some(mutation), true) = (pending, self.storage.reaches_disk())
+                && let Some(key) = mutation.key()
+            {
+                records.push((key, mutation.encode(&MutationState::Sent, Some(self.server_now()))));
+            }
+        }
+        records
     }
 
     /// The batch was marked, or could not be.
@@ -371,9 +377,9 @@ impl Client {
         let mut rows = Vec::new();
         // What never reached the disk itself still stands for a failed record there.
         let mut replaced = Vec::new();
-        for place in self.queue.passed_by(self.record.shown.seq) {
-            rows.extend(self.rows_of(place));
-            let Some(mutation) = self.queue.remove(place) else { continue };
+        while let Some(place) = self.queue.passed_by(self.record.shown.seq) {
+            rows.append(&mut self.rows_of(place));
+            let Some(mutation) = self.queue.remove(place) else { break };
             removed.extend(mutation.key());
             replaced.extend(mutation.replaces);
         }
@@ -383,11 +389,13 @@ impl Client {
     }
 
     pub(super) fn rows_of(&mut self, place: QueuePlace) -> Vec<(super::EntityIndex, String)> {
-        let Some(mutation) = self.queue.get(place) else { return Vec::new() };
-        let names = &mut self.names;
-        let row =
-            |change: &syncline_protocol::IntentChange| (names.intern(change.entity.as_str()), change.row_id.as_str().to_owned());
-        mutation.intent.changes.iter().map(row).collect()
+        let mut rows = Vec::new();
+        if let Some(mutation) = self.queue.get(place) {
+            for change in &mutation.intent.changes {
+                rows.push((self.names.intern(change.entity.as_str()), change.row_id.as_str().to_owned()));
+            }
+        }
+        rows
     }
 }
 

@@ -91,7 +91,7 @@ impl SectionWriter {
     }
 
     /// Appends the section.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         write_short(out, &self.entity);

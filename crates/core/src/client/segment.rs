@@ -50,9 +50,12 @@ pub(crate) struct SegmentHead {
 }
 
 /// Puts sections together.
-pub(crate) fn write_segment(kind: SegmentKind, from: u64, to: u64, sections: Vec<SectionWriter>) -> Vec<u8> {
-    let bytes: usize = sections.iter().map(SectionWriter::bytes).sum();
-    let mut out = Vec::with_capacity(bytes + 512);
+pub(crate) fn write_segment(kind: SegmentKind, from: u64, to: u64, sections: &[SectionWriter]) -> Vec<u8> {
+    let mut bytes = 512;
+    for section in sections {
+        bytes += section.bytes();
+    }
+    let mut out = Vec::with_capacity(bytes);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[FORMAT, kind as u8, 0, 0]);
     out.extend_from_slice(&from.to_le_bytes());
@@ -156,7 +159,7 @@ mod tests {
         todo.add_json("a", 4, r#"{"done":false,"n":-3,"t":"x\"y","w":1.5}"#, None).unwrap();
         todo.add_json("b", 9, r#"{"done":null,"tags":[1,{"b":2,"a":"\u00e9"}]}"#, Some(r#"{"done":5}"#)).unwrap();
         todo.add_tombstone("gone", 7);
-        write_segment(SegmentKind::Commit, 3, 9, vec![todo])
+        write_segment(SegmentKind::Commit, 3, 9, &[todo])
     }
 
     #[test]

@@ -186,7 +186,10 @@ impl Client {
         if self.storage.mode != Mode::Disk {
             return;
         }
-        let put_bytes = put.iter().map(|(_, bytes)| bytes.len()).sum();
+        let mut put_bytes = 0;
+        for (_, bytes) in &put {
+            put_bytes += bytes.len();
+        }
         let replica = self.record.encode();
         match self.storage.commits.last_mut() {
             // Large transactions make the strict ones of the queue wait.

@@ -79,7 +79,11 @@ impl Timers {
     }
 
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.due.iter().flatten().copied().min()
+        let mut next = None;
+        for at in self.due.iter().flatten() {
+            next = Some(next.map_or(*at, |next: Timestamp| next.min(*at)));
+        }
+        next
     }
 
     /// Moves everything by a clock that was set back, so that no wait grows by the step.

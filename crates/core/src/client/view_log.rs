@@ -44,8 +44,9 @@ impl ViewLog {
         let log = self.log_of(entity);
         if log.entries.len() >= LOG_ENTRIES_MAX {
             // A reader that keeps up never has to read everything because of many changes in a row.
-            log.floor = log.entries.get(LOG_ENTRIES_MAX / 2 - 1).map_or(version, |(last, _)| *last);
-            log.entries.drain(..LOG_ENTRIES_MAX / 2);
+            let kept = log.entries.split_off(LOG_ENTRIES_MAX / 2);
+            log.floor = log.entries.last().map_or(version, |(last, _)| *last);
+            log.entries = kept;
         }
         if log.floor < version {
             log.entries.push((version, id.into()));
