@@ -2,8 +2,6 @@
 
 import { readFile } from "node:fs/promises";
 import { cpus, loadavg, platform, release, totalmem } from "node:os";
-import { gzipSync } from "node:zlib";
-import { MODULE, SCRIPT } from "./stage/site.mjs";
 
 /** Processor, memory, system and how busy the machine is. */
 export function machine() {
@@ -17,13 +15,10 @@ export function machine() {
   };
 }
 
-/** Bytes after gzip -9, as `cargo xtask size` counts them where that has run. */
+/** Bytes after gzip -9 of what a page downloads, as `cargo xtask size` has counted them. */
 export async function downloadSizes() {
   const report = process.env.SYNCLINE_SIZES_JSON;
-  if (report) {
-    const { sdk } = JSON.parse(await readFile(report, "utf8"));
-    return { wasm_gzip_bytes: sdk.wasm_gzip_bytes, js_gzip_bytes: sdk.js_gzip_bytes };
-  }
-  const gzip = async (file) => gzipSync(await readFile(file), { level: 9 }).length;
-  return { wasm_gzip_bytes: await gzip(MODULE), js_gzip_bytes: await gzip(SCRIPT) };
+  if (!report) throw new Error("SYNCLINE_SIZES_JSON is not set: run this by `cargo xtask figures`.");
+  const { sdk } = JSON.parse(await readFile(report, "utf8"));
+  return { wasm_gzip_bytes: sdk.wasm_gzip_bytes, js_gzip_bytes: sdk.js_gzip_bytes };
 }

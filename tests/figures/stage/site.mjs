@@ -7,19 +7,18 @@ import { fileURLToPath } from "node:url";
 const FIGURES = dirname(dirname(fileURLToPath(import.meta.url)));
 const PACKAGE = join(FIGURES, "../../pkg");
 
-/** The files of the package that a browser downloads. */
-export const SCRIPT = join(PACKAGE, "dist/index.js");
-export const MODULE = join(PACKAGE, "wasm/syncline_web_bg.wasm");
+const SCRIPTS = join(PACKAGE, "dist");
+const MODULE = join(PACKAGE, "wasm/syncline_web_bg.wasm");
 
 /** Copies page and package into `folder`. */
 export async function makeSite(folder) {
-  for (const file of [SCRIPT, MODULE]) {
+  for (const file of [SCRIPTS, MODULE]) {
     await stat(file).catch(() => {
       throw new Error(`${file} is missing: cargo xtask build makes it.`);
     });
   }
   await mkdir(folder, { recursive: true });
   await cp(join(FIGURES, "page"), folder, { recursive: true });
-  await cp(SCRIPT, join(folder, "dist/index.js"));
+  await cp(SCRIPTS, join(folder, "dist"), { recursive: true });
   await cp(MODULE, join(folder, "wasm/syncline_web_bg.wasm"));
 }
