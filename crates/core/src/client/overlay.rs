@@ -60,13 +60,13 @@ impl Overlay {
     }
 
     /// The rows of an entity, in order of their ids.
-    pub(crate) fn rows(&self, entity: EntityIndex) -> impl Iterator<Item = &OverlayRow> {
+    pub(crate) fn rows(&self, entity: EntityIndex) -> Vec<&OverlayRow> {
         let mut order = positions(self.rows.len());
-        let row = move |position: u32| self.rows.get(position as usize).filter(|row| row.entity == entity);
+        let row = |position: u32| self.rows.get(position as usize).filter(|row| row.entity == entity);
         order.retain(|position| row(*position).is_some());
         let id = |position: u32| row(position).map(|row| row.id.as_str());
         sort_positions(&mut order, &mut |left, right| id(left).cmp(&id(right)));
-        order.into_iter().filter_map(row)
+        order.into_iter().filter_map(row).collect()
     }
 
     pub(crate) fn touched(&self) -> Vec<(EntityIndex, String)> {

@@ -97,7 +97,7 @@ impl Client {
     }
 
     fn compare_entity(&mut self, old: &Generation, entity: EntityIndex) {
-        if old.len(entity) == 0 && self.base.len(entity) > self.overlay.rows(entity).count() {
+        if old.len(entity) == 0 && self.base.len(entity) > self.overlay.rows(entity).len() {
             // Nearly all of it is new: a reader gets everything, and nothing is compared.
             self.changed.insert(entity);
             self.log.record_all(entity);

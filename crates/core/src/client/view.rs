@@ -1,13 +1,14 @@
 //! What the application sees: the base with the open writes folded over it.
 
-use syncline_protocol::json::{finish, write_text, write_uint};
-use syncline_protocol::{ChangeKind, RowText, positions, sort_positions};
+use syncline_protocol::json::{Object, finish, write_text};
+use syncline_protocol::{ChangeKind, OpId, RowText, positions, sort_positions};
 
 use super::Client;
+use super::base::Generation;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationState};
 use super::names::EntityIndex;
-use super::overlay::{OverlayRow, fold, fold_steps};
+use super::overlay::{Overlay, OverlayRow, fold, fold_steps};
 
 impl Client {
     pub(super) fn view_has(&self, entity: EntityIndex, id: &str) -> bool {
@@ -103,64 +104,33 @@ impl Client {
     /// `{"at":N,"full":bool,"rows":[row, … by id],"removed":[id, …]}`. `since` 0 gives everything.
     pub fn delta_json(&mut self, entity: &str, since: u64) -> String {
         let index = self.names.find(entity);
+        let changed = index.and_then(|index| self.log.changed_since(index, since));
         let mut out = Vec::with_capacity(256);
-        out.extend_from_slice(b"{\"at\":");
-        write_uint(&mut out, self.log.version());
-        let Some(index) = index else {
-            // Nobody has heard of the entity: no rows are all there are.
-            out.extend_from_slice(b",\"full\":true,\"rows\":[],\"removed\":[]}");
-            return finish(out);
-        };
-        let Some(ids) = self.log.changed_since(index, since) else {
-            out.extend_from_slice(b",\"full\":true,\"rows\":[");
-            self.write_all_rows(&mut out, index);
-            close_list(&mut out);
-            out.extend_from_slice(b",\"removed\":[]}");
-            return finish(out);
-        };
-        out.extend_from_slice(b",\"full\":false,\"rows\":[");
+        let mut object = Object::begin(&mut out);
+        object.uint("at", self.log.version());
+        // Of an entity nobody has heard of, no rows are all there are.
+        object.bool("full", changed.is_none());
+        let rows = object.name("rows");
+        rows.push(b'[');
         let mut removed = Vec::new();
-        for id in ids {
-            if self.write_row(&mut out, index, id) {
-                out.push(b',');
-            } else {
-                write_text(&mut removed, id.as_bytes());
-                removed.push(b',');
+        if let Some(index) = index {
+            match &changed {
+                None => write_all_rows(rows, index, &mut self.base, &self.overlay),
+                Some(ids) => {
+                    for id in ids {
+                        if self.write_row(rows, index, id) {
+                            rows.push(b',');
+                        } else {
+                            removed.push(*id);
+                        }
+                    }
+                }
             }
         }
-        close_list(&mut out);
-        out.extend_from_slice(b",\"removed\":[");
-        out.append(&mut removed);
-        close_list(&mut out);
-        out.push(b'}');
+        close_list(rows);
+        object.texts("removed", &mut removed.into_iter());
+        object.end();
         finish(out)
-    }
-
-    /// Base and overlay are both in order of the ids: merge them.
-    fn write_all_rows(&mut self, out: &mut Vec<u8>, entity: EntityIndex) {
-        let overlay = &self.overlay;
-        let mut touched = overlay.rows(entity).peekable();
-        let write = |out: &mut Vec<u8>, touched: &OverlayRow| {
-            if let Some(row) = &touched.row {
-                write_overlay_row(out, &touched.id, row);
-                out.push(b',');
-            }
-        };
-        out.reserve(self.base.len(entity) * 128);
-        self.base.visit_ordered(entity, |row| {
-            while let Some(before) = touched.next_if(|touched| touched.id.as_bytes() < row.id) {
-                write(out, before);
-            }
-            if let Some(over) = touched.next_if(|touched| touched.id.as_bytes() == row.id) {
-                write(out, over);
-            } else {
-                row.write_json(out);
-                out.push(b',');
-            }
-        });
-        for after in touched {
-            write(out, after);
-        }
     }
 
     /// The queue in order: `[{op_id, status, changes, error, waiting_on, issued_at}]`.
@@ -175,43 +145,62 @@ impl Client {
     }
 
     fn write_mutation(&self, out: &mut Vec<u8>, mutation: &Mutation) {
-        out.extend_from_slice(b"{\"op_id\":");
-        write_text(out, mutation.intent.op_id.as_str().as_bytes());
-        out.extend_from_slice(b",\"status\":");
-        write_text(out, mutation.state.name().as_bytes());
-        out.extend_from_slice(b",\"issued_at\":");
-        write_uint(out, mutation.intent.issued_at.0);
-        out.extend_from_slice(b",\"changes\":[");
-        for (index, change) in mutation.intent.changes.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { b"{\"entity\":" } else { b",{\"entity\":" });
-            write_text(out, change.entity.as_str().as_bytes());
-            out.extend_from_slice(b",\"row_id\":");
-            write_text(out, change.row_id.as_str().as_bytes());
-            out.extend_from_slice(b",\"kind\":");
-            write_text(out, change.kind.as_str().as_bytes());
+        let mut object = Object::begin(out);
+        object.text("op_id", mutation.intent.op_id.as_str());
+        object.text("status", mutation.state.name());
+        object.uint("issued_at", mutation.intent.issued_at.0);
+        let list = object.name("changes");
+        list.push(b'[');
+        for change in &mutation.intent.changes {
+            let mut object = Object::begin(list);
+            object.text("entity", change.entity.as_str());
+            object.text("row_id", change.row_id.as_str());
+            object.text("kind", change.kind.as_str());
             if let (Some(data), false) = (&change.data, change.kind == ChangeKind::Delete) {
-                out.extend_from_slice(b",\"data\":");
-                out.extend_from_slice(data.get().as_bytes());
+                object.raw("data", data.get());
             }
-            out.push(b'}');
+            object.end();
+            list.push(b',');
         }
-        out.extend_from_slice(b"],\"error\":");
+        close_list(list);
         match &mutation.state {
-            MutationState::Failed(error) => error.write(out),
-            MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => out.extend_from_slice(b"null"),
+            MutationState::Failed(error) => error.write(object.name("error")),
+            MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => object.raw("error", "null"),
         }
-        out.extend_from_slice(b",\"waiting_on\":[");
         let unresolved = mutation.intent.after.iter().filter(|op_id| {
             let other = self.queue.find(op_id).and_then(|place| self.queue.get(place));
             other.is_some_and(|other| !matches!(other.state, MutationState::Applied(_)))
         });
-        for (index, op_id) in unresolved.enumerate() {
-            if index > 0 {
+        object.texts("waiting_on", &mut unresolved.map(OpId::as_str));
+        object.end();
+    }
+}
+
+/// Base and overlay are both in order of the ids: merge them.
+fn write_all_rows(out: &mut Vec<u8>, entity: EntityIndex, base: &mut Generation, overlay: &Overlay) {
+    let touched = overlay.rows(entity);
+    let mut touched = touched.as_slice();
+    out.reserve(base.len(entity) * 128);
+    base.visit_ordered(entity, |row| {
+        while let [before, after @ ..] = touched
+            && before.id.as_bytes() < row.id
+        {
+            write_touched(out, before);
+            touched = after;
+        }
+        match touched {
+            [over, after @ ..] if over.id.as_bytes() == row.id => {
+                write_touched(out, over);
+                touched = after;
+            }
+            _ => {
+                row.write_json(out);
                 out.push(b',');
             }
-            write_text(out, op_id.as_str().as_bytes());
         }
-        out.extend_from_slice(b"]}");
+    });
+    for after in touched {
+        write_touched(out, after);
     }
 }
 
@@ -221,6 +210,13 @@ fn close_list(out: &mut Vec<u8>) {
         out.pop();
     }
     out.push(b']');
+}
+
+fn write_touched(out: &mut Vec<u8>, touched: &OverlayRow) {
+    if let Some(row) = &touched.row {
+        write_overlay_row(out, &touched.id, row);
+        out.push(b',');
+    }
 }
 
 fn write_overlay_row(out: &mut Vec<u8>, id: &str, row: &RowText) {
