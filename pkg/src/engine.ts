@@ -216,10 +216,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
     return use(await load, {
       engine: this,
       entities: this.#rows.names(),
-      until: (isMet) => this.#news.until(isMet),
-      wake: () => this.#sessions.command((raw) => raw.wake()),
-      isStalled: () => isStalled(this.status),
-      fail: (code, message, details) => new SynclineError(code, message, details),
+      news: this.#news,
+      sessions: this.#sessions,
+      isStalled,
+      SynclineError,
     });
   }
 
@@ -272,7 +272,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
     const changed: string[] = [];
     for (const event of events) {
       // A replica that is being closed still settles its writes, and nothing else.
-      replica.settle(event);
+      replica.writes.settle(event);
       if (replica === this.#sessions.replica) this.#apply(replica, event, changed);
     }
     if (replica === this.#sessions.replica) this.#queue.invalidate();

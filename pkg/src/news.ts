@@ -4,12 +4,17 @@ import { SynclineError } from "./errors.ts";
 import { Listeners } from "./listeners.ts";
 import { IDLE } from "./status.ts";
 import type { Status, Unsubscribe } from "./types.ts";
-import { Waiters } from "./waiters.ts";
+
+interface Waiting {
+  readonly isMet: () => boolean;
+  readonly resolve: () => void;
+  readonly reject: (reason: SynclineError) => void;
+}
 
 /** Deliveries that wait for their turn: a listener that writes adds to the end instead of interrupting another. */
 export class News {
   readonly #deliveries: (() => void)[] = [];
-  readonly #waiters: Waiters = new Waiters();
+  #waiting: readonly Waiting[] = [];
   readonly #statusListeners: Listeners<Status>;
   /** A listener for errors that throws must not be told of it again. */
   readonly #errorListeners: Listeners<SynclineError> = new Listeners(reportUncaught);
@@ -39,6 +44,12 @@ export class News {
     });
   }
 
+  /** Says what the status is now. */
+  show(status: Status): void {
+    this.setStatus(status);
+    this.deliver();
+  }
+
   tellError(error: SynclineError): void {
     this.add(() => this.#errorListeners.emit(error));
   }
@@ -63,17 +74,25 @@ export class News {
     } finally {
       this.#isDelivering = false;
     }
-    this.#waiters.check();
+    this.#waiting = this.#waiting.filter(({ isMet, resolve }) => {
+      const goesOn = !isMet();
+      if (!goesOn) resolve();
+      return goesOn;
+    });
   }
 
   /** Resolves as soon as the condition holds; looked at after every delivery. */
   until(isMet: () => boolean): Promise<void> {
-    return this.#waiters.until(isMet);
+    return new Promise((done, reject) => {
+      if (isMet()) return done();
+      this.#waiting = [...this.#waiting, { isMet, resolve: () => done(), reject }];
+    });
   }
 
   /** Nobody who waits will get what he waits for. */
   giveUp(reason: SynclineError): void {
-    this.#waiters.reject(reason);
+    for (const { reject } of this.#waiting) reject(reason);
+    this.#waiting = [];
   }
 }
 

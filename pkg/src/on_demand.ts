@@ -3,7 +3,10 @@
 // It imports nothing but types. What it shared with the engine, bundlers would cut into a file of its own, which every page
 // would then load.
 
-import type { ErrorCode, ErrorDetails, SynclineError } from "./errors.ts";
+import type { SynclineError } from "./errors.ts";
+import type { News } from "./news.ts";
+import type { Sessions } from "./sessions.ts";
+import type { isStalled } from "./status.ts";
 import type { EntityOf, Inspection, Mutation, SyncEngine } from "./types.ts";
 
 /** What the engine lets these functions see and do. */
@@ -11,22 +14,19 @@ export interface Access<S extends object> {
   readonly engine: SyncEngine<S>;
   /** Every entity of the replica. */
   readonly entities: readonly string[];
-  /** Resolves when the condition holds; rejects when the engine is stopped. */
-  until(isMet: () => boolean): Promise<void>;
-  /** Cuts a wait for the server short. */
-  wake(): void;
-  /** Whether nothing comes from the server now. */
-  isStalled(): boolean;
-  fail(code: ErrorCode, message: string, details: ErrorDetails): SynclineError;
+  readonly news: News;
+  readonly sessions: Sessions;
+  readonly isStalled: typeof isStalled;
+  readonly SynclineError: typeof SynclineError;
 }
 
 /** Sends what waits, and waits for the answers. */
 export async function push<S extends object>(access: Access<S>): Promise<void> {
-  const { engine } = access;
+  const { engine, news, sessions, isStalled } = access;
   const wanted = new Set(awaited(engine.mutations.list()));
   const isAnswered = (): boolean => !awaited(engine.mutations.list()).some((opId) => wanted.has(opId));
-  access.wake();
-  await access.until(() => isAnswered() || access.isStalled());
+  sessions.command((raw) => raw.wake());
+  await news.until(() => isAnswered() || isStalled(engine.status));
   if (!isAnswered()) throw unreachable(access);
 }
 
@@ -43,12 +43,12 @@ function awaited(list: readonly Mutation[]): readonly string[] {
 }
 
 /** Why nothing comes from the server, for who asked it to come now. */
-function unreachable<S extends object>({ engine, fail }: Access<S>): SynclineError {
+function unreachable<S extends object>({ engine, SynclineError }: Access<S>): SynclineError {
   const { connection, lastError } = engine.status;
   const why = lastError === null ? "" : `: ${lastError.message}`;
   const hint = connection.state === "paused" ? "Call resume() first." : undefined;
   const message = `the server cannot be reached now (${connection.state}${why})`;
-  return fail(lastError?.code ?? "NETWORK_UNAVAILABLE", message, { hint });
+  return new SynclineError(lastError?.code ?? "NETWORK_UNAVAILABLE", message, { hint });
 }
 
 /** Reads everything that is shown and everything that waits. */

@@ -1,8 +1,6 @@
 // One raw engine and what belongs to it alone: its token, its identity and the writes made while it ran.
 
-import { SynclineError } from "./errors.ts";
-import { fromRawError } from "./mutation_queue.ts";
-import type { RawEngine, RawEvent } from "./raw.ts";
+import type { RawEngine } from "./raw.ts";
 import { sameIdentity } from "./status.ts";
 import { guard } from "./thrown.ts";
 import type { Identity } from "./types.ts";
@@ -41,31 +39,5 @@ export class Replica {
   /** Resolves when what was promised to the disk is there: the raw engine tells of it until then. */
   async close(): Promise<void> {
     await guard(() => this.raw.stop());
-  }
-
-  /** Settles the promises of the write that an event is about. */
-  settle(event: RawEvent): void {
-    switch (event.type) {
-      case "mutation_durable":
-        this.writes.durable(event.op_id);
-        break;
-      case "mutation_confirmed":
-        this.writes.confirmed(event.op_id, event.seq);
-        break;
-      case "mutation_failed":
-        this.writes.failed(event.op_id, fromRawError(event.error));
-        break;
-      case "mutation_removed":
-        this.writes.failed(
-          event.op_id,
-          new SynclineError("DISCARDED", "the application discarded the write"),
-        );
-        break;
-      case "mutation_lost":
-        this.writes.lost(event.op_id, fromRawError(event.error));
-        break;
-      default:
-        break;
-    }
   }
 }

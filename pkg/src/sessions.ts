@@ -171,8 +171,7 @@ export class Sessions {
     const answer = await Promise.race([asked, nextTask()]);
     checkRunning(signal);
     if (answer !== "later") return this.#openAnswered(answer);
-    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
-    this.#news.deliver();
+    this.#news.show({ ...IDLE, connection: { state: "connecting" } });
     this.#inBackground(asked.then((late) => this.#inTurn(async () => this.#openLate(late, question))));
   }
 
@@ -191,8 +190,7 @@ export class Sessions {
   #openAnswered(answer: Answer): void {
     if (answer.failed) {
       const lastError = { code: answer.error.code, message: answer.error.message };
-      this.#news.setStatus({ ...IDLE, connection: { state: "unauthorized" }, lastError });
-      this.#news.deliver();
+      this.#news.show({ ...IDLE, connection: { state: "unauthorized" }, lastError });
     } else {
       this.#open(answer.token);
     }
@@ -227,8 +225,7 @@ export class Sessions {
       this.#former?.writes.abandon("NOT_STARTED", "the engine was stopped");
       this.#former = undefined;
       if (this.#news.status.connection.state !== "stopped") {
-        this.#news.setStatus({ ...this.#news.status, connection: { state: "stopped" } });
-        this.#news.deliver();
+        this.#news.show({ ...this.#news.status, connection: { state: "stopped" } });
       }
     }
   }
@@ -246,8 +243,7 @@ export class Sessions {
     this.#host.show(undefined);
     this.#retired.free();
     this.#retired = undefined;
-    this.#news.setStatus({ ...IDLE, connection: { state: "stopped" } });
-    this.#news.deliver();
+    this.#news.show({ ...IDLE, connection: { state: "stopped" } });
   }
 
   get #isOpen(): boolean {
@@ -315,8 +311,7 @@ export class Sessions {
     this.#replica = undefined;
     this.#host.hideServed();
     this.#host.show(undefined);
-    this.#news.setStatus({ ...IDLE, connection: { state: "connecting" } });
-    this.#news.deliver();
+    this.#news.show({ ...IDLE, connection: { state: "connecting" } });
     try {
       await closed;
     } catch (thrown) {

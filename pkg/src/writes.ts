@@ -2,6 +2,8 @@
 
 import { type Deferred, defer, quiet } from "./deferred.ts";
 import { SynclineError } from "./errors.ts";
+import { fromRawError } from "./mutation_queue.ts";
+import type { RawEvent } from "./raw.ts";
 import type { Confirmation, Write } from "./types.ts";
 
 interface OpenWrite {
@@ -30,32 +32,40 @@ export class Writes {
     );
   }
 
-  durable(opId: string): void {
-    const write = this.#open.get(opId);
-    if (write === undefined) return;
-    write.isDurable = true;
-    write.durable.resolve();
-  }
-
-  /** The server applied it; it is on its disk, so nothing is left to wait for. */
-  confirmed(opId: string, seq: number): void {
-    const write = this.#close(opId);
-    write?.durable.resolve();
-    write?.confirmed.resolve({ opId, seq });
-  }
-
-  /** The server refused it, or the application discarded it. It may well be on disk. */
-  failed(opId: string, error: SynclineError): void {
-    const write = this.#close(opId);
-    write?.durable.resolve();
-    write?.confirmed.reject(error);
-  }
-
-  /** It was rolled back and will never be sent. */
-  lost(opId: string, error: SynclineError): void {
-    const write = this.#close(opId);
-    write?.durable.reject(error);
-    write?.confirmed.reject(error);
+  /** An event told what became of a write. */
+  settle(event: RawEvent): void {
+    switch (event.type) {
+      case "mutation_durable": {
+        const write = this.#open.get(event.op_id);
+        if (write === undefined) return;
+        write.isDurable = true;
+        write.durable.resolve();
+        break;
+      }
+      // The server applied it; it is on its disk, so nothing is left to wait for.
+      case "mutation_confirmed":
+        this.#close(event.op_id, undefined, { opId: event.op_id, seq: event.seq });
+        break;
+      // The server refused it. It may well be on disk.
+      case "mutation_failed":
+        this.#close(event.op_id, undefined, fromRawError(event.error));
+        break;
+      case "mutation_removed":
+        this.#close(
+          event.op_id,
+          undefined,
+          new SynclineError("DISCARDED", "the application discarded the write"),
+        );
+        break;
+      // It was rolled back and will never be sent.
+      case "mutation_lost": {
+        const error = fromRawError(event.error);
+        this.#close(event.op_id, error, error);
+        break;
+      }
+      default:
+        break;
+    }
   }
 
   /** Takes over the writes of another replica of the same database. */
@@ -77,18 +87,22 @@ export class Writes {
   }
 
   #abandonOne(opId: string, code: AbandonCode, why: string): void {
-    const write = this.#close(opId);
-    // Without effect on those that are on disk, which is nearly all.
-    write?.durable.reject(new SynclineError(code, `${why} before the write was known to be on disk`));
-    write?.confirmed.reject(
+    this.#close(
+      opId,
+      // Without effect on those that are on disk, which is nearly all.
+      new SynclineError(code, `${why} before the write was known to be on disk`),
       new SynclineError(code, `${why} before the server answered; the write stays in its user's queue`),
     );
   }
 
-  #close(opId: string): OpenWrite | undefined {
+  /** Nothing more is heard of a write: it was lost or not, and this is the server's answer or why there is none. */
+  #close(opId: string, lost: SynclineError | undefined, outcome: Confirmation | SynclineError): void {
     const write = this.#open.get(opId);
     this.#open.delete(opId);
-    return write;
+    if (lost === undefined) write?.durable.resolve();
+    else write?.durable.reject(lost);
+    if (outcome instanceof SynclineError) write?.confirmed.reject(outcome);
+    else write?.confirmed.resolve(outcome);
   }
 }
 
