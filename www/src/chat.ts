@@ -9,6 +9,7 @@ import {
   type Write,
 } from "syncline";
 import { type Account, signIn } from "./accounts.ts";
+import { type Lives, printOf } from "./lives.ts";
 
 /** The entities of syncline.toml. Times are ISO-8601 texts. A type, not an interface, so that it counts as plain data. */
 export type ChatSchema = {
@@ -29,18 +30,25 @@ export interface Message {
   readonly delivery: Delivery;
 }
 
-/** How far a message of this user has come. Messages of others are always `confirmed`. */
+/** How far a message has come. One that came from the server is `confirmed`. */
 export type Delivery =
   | { readonly state: "local" | "sent" | "confirmed" }
   | { readonly state: "refused"; readonly reason: string; readonly opId: string };
 
+/** What a page with more than one device says about each. */
+export interface EngineOptions {
+  /** Names a database of its own: another device of the same user. */
+  readonly appName?: string;
+  readonly getToken?: () => Promise<string>;
+}
+
 /** Makes the engine of one user. Nothing is read or sent before `start()`. */
-export function createChatEngine(account: Account): ChatEngine {
+export function createChatEngine(account: Account, options: EngineOptions = {}): ChatEngine {
   return createSyncEngine<ChatSchema>(location.origin, {
-    appName: "chat",
+    appName: options.appName ?? "chat",
     token: account.token,
     // The token may have expired, or the server may have a new database: this server gives sessions for the asking.
-    getToken: async () => (await signIn(account.user)).token,
+    getToken: options.getToken ?? (async () => (await signIn(account.user)).token),
   });
 }
 
@@ -75,8 +83,21 @@ export function removeMember(engine: ChatEngine, channel: string, member: string
   });
 }
 
-export function send(engine: ChatEngine, user: string, channel: string, body: string): Write {
-  return engine.insert("messages", { channel_id: channel, author_id: user, body, sent_at: new Date() });
+/** Writes a message and notes its life. The server refuses one whose `author` is not who writes it. */
+export function send(engine: ChatEngine, lives: Lives, author: string, channel: string, body: string): Write {
+  const sentAt = new Date();
+  const write = engine.insert("messages", { channel_id: channel, author_id: author, body, sent_at: sentAt });
+  lives.follow(author, printOf(author, sentAt.toISOString(), body), write);
+  return write;
+}
+
+/** Writes a refused transaction once more; if it is a message, its life begins anew. */
+export function retry(engine: ChatEngine, lives: Lives, opId: string): Write {
+  const refused = engine.mutations.list().find((mutation) => mutation.opId === opId);
+  const life = lives.get(refused?.changes[0]?.rowId ?? "");
+  const write = engine.mutations.retry(opId);
+  if (life !== undefined) lives.follow(life.author, life.print, write);
+  return write;
 }
 
 /** The channels this user is in, by name. */
@@ -97,7 +118,7 @@ export function members(engine: ChatEngine, channel: string): readonly string[] 
  * every window shows the same order whenever and from whomever the messages reached it, each author's own order is kept,
  * and a message written offline stands where it was written. The list comes from the store in this order already.
  */
-export function messages(engine: ChatEngine, user: string, channel: string): readonly Message[] {
+export function messages(engine: ChatEngine, channel: string): readonly Message[] {
   const queue = engine.mutations.list();
   const states = new Map(
     queue.flatMap((mutation) => mutation.changes.map((change) => [change.rowId, mutation.status])),
@@ -112,7 +133,7 @@ export function messages(engine: ChatEngine, user: string, channel: string): rea
           author: row.author_id,
           body: row.body,
           sentAt: row.sent_at,
-          delivery: { state: row.author_id === user ? deliveryState(states.get(row.id)) : "confirmed" },
+          delivery: { state: deliveryState(states.get(row.id)) },
         }) satisfies Message,
     );
   const refused = queue.flatMap((mutation) => refusedMessage(mutation, channel) ?? []);

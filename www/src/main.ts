@@ -1,18 +1,25 @@
-// Entry of the page: finds out whose window this is and shows the chat or the way in.
+// Entry of the page: finds out whose window this is and shows the chat, the way in, or two devices side by side.
 
 import { type Account, claimWindow, knownAccount, userOfWindow } from "./accounts.ts";
 import { createChatEngine } from "./chat.ts";
 import { element } from "./element.ts";
+import { Lives } from "./lives.ts";
 import { chatView } from "./view/chat.ts";
 import { signInView } from "./view/sign_in.ts";
+import { openStage } from "./view/stage.ts";
 
 const wanted = userOfWindow();
 const account = wanted === null ? null : knownAccount(wanted);
-if (account === null) document.body.append(signInView(wanted, openChat));
+if (new URLSearchParams(location.search).get("devices") === "2") showStage();
+else if (account === null) document.body.append(signInView(wanted, openChat));
 else openChat(account);
 keepPageOffline().catch(() => {
   // No server now, or a private window that forbids it: the chat works, only opening it without a server may not.
 });
+
+function showStage(): void {
+  openStage(["alice", "bob"]).then((stage) => document.body.replaceChildren(stage), showFatal);
+}
 
 function openChat(account: Account): void {
   claimWindow(account.user);
@@ -27,11 +34,15 @@ function openChat(account: Account): void {
     },
   };
   if (offline.chosen) engine.pause();
-  document.body.replaceChildren(chatView(engine, account.user, offline));
-  engine.start().catch((error: unknown) => {
-    const text = error instanceof Error ? error.message : String(error);
-    document.body.replaceChildren(element("p", { class: "fatal", attributes: { role: "alert" } }, text));
-  });
+  const lives = new Lives(`syncline_chat_lives_${account.user}`);
+  lives.attend(engine.mutations);
+  document.body.replaceChildren(chatView(engine, account.user, lives, offline));
+  engine.start().catch(showFatal);
+}
+
+function showFatal(error: unknown): void {
+  const text = error instanceof Error ? error.message : String(error);
+  document.body.replaceChildren(element("p", { class: "fatal", attributes: { role: "alert" } }, text));
 }
 
 /** The page, its script and the wasm module open without a server from the second visit on. */

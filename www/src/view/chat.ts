@@ -2,12 +2,14 @@
 
 import type { Write } from "syncline";
 import * as chat from "../chat.ts";
-import { avatar, button, element, setText } from "../element.ts";
+import { avatar, element } from "../element.ts";
+import type { Lives } from "../lives.ts";
 import { channelListView } from "./channel_list.ts";
 import { conversationView } from "./conversation.ts";
 import { membersView } from "./members.ts";
+import { guarded, messageOf, noticeView } from "./notice.ts";
 import { refusedView } from "./refused.ts";
-import { addressOfChannel, readState, type View } from "./state.ts";
+import { addressOfChannel, channelOfAddress, readState, type View } from "./state.ts";
 import { statusView } from "./status.ts";
 
 /** Whether the user chose to be offline, which outlives the window. */
@@ -16,14 +18,19 @@ export interface OfflineChoice {
   choose(offline: boolean): void;
 }
 
-export function chatView(engine: chat.ChatEngine, user: string, offline: OfflineChoice): HTMLElement {
+export function chatView(
+  engine: chat.ChatEngine,
+  user: string,
+  lives: Lives,
+  offline: OfflineChoice,
+): HTMLElement {
   const notice = noticeView();
   const act = guarded(notice.show);
   const settle = (write: Write<unknown>): void => {
     // The promise speaks of this device's disk. What the server says stands in the queue and is shown from there.
     write.catch((error: unknown) => notice.show(`Not stored: ${messageOf(error)}`));
   };
-  const retry = act((opId: string) => settle(engine.mutations.retry(opId)));
+  const retry = act((opId: string) => settle(chat.retry(engine, lives, opId)));
   const discard = act((opId: string) => engine.mutations.remove(opId));
 
   const status = statusView(offline.chosen, (chosen) => offline.choose(chosen));
@@ -39,12 +46,15 @@ export function chatView(engine: chat.ChatEngine, user: string, offline: Offline
     remove: act((channel: string, member: string) => settle(chat.removeMember(engine, channel, member))),
   });
   const refused = refusedView(retry, discard);
-  const conversation = conversationView({
-    send: act((channel: string, body: string) => settle(chat.send(engine, user, channel, body))),
-    retry,
-    discard,
-    toggleMembers: () => root.classList.toggle("members-toggled"),
-  });
+  const conversation = conversationView(
+    {
+      send: act((channel: string, body: string) => settle(chat.send(engine, lives, user, channel, body))),
+      retry,
+      discard,
+      toggleMembers: () => root.classList.toggle("members-toggled"),
+    },
+    lives,
+  );
   const who = element(
     "header",
     { class: "who" },
@@ -54,7 +64,7 @@ export function chatView(engine: chat.ChatEngine, user: string, offline: Offline
   );
   const sidebar = element("div", { class: "sidebar" }, who, channelList.root, refused.root, status.root);
   const root = element("div", { class: "chat" }, sidebar, conversation.root, members.root, notice.root);
-  keepCurrent(engine, user, root, [status, channelList, members, refused, conversation]);
+  keepCurrent(engine, user, lives, root, [status, channelList, members, refused, conversation]);
   engine.onError((error) => {
     // A connection that comes and goes is the indicator's to tell, and so is a token that no new one replaced.
     const isTold = error.retryable || error.code === "UNAUTHENTICATED" || error.code === "TOKEN_EXPIRED";
@@ -64,11 +74,17 @@ export function chatView(engine: chat.ChatEngine, user: string, offline: Offline
 }
 
 /** Renders after every change of rows, queue, status or address, once for all that changed together. */
-function keepCurrent(engine: chat.ChatEngine, user: string, root: HTMLElement, views: readonly View[]): void {
+function keepCurrent(
+  engine: chat.ChatEngine,
+  user: string,
+  lives: Lives,
+  root: HTMLElement,
+  views: readonly View[],
+): void {
   let asked = false;
   const render = (): void => {
     asked = false;
-    const state = readState(engine, user);
+    const state = readState(engine, user, channelOfAddress());
     root.classList.toggle("channel-open", state.wantedChannel !== null);
     root.classList.toggle("channel-shown", state.channel !== null);
     document.title = state.channel === null ? `${user} – Syncline Chat` : `#${state.channel.name} – ${user}`;
@@ -82,40 +98,7 @@ function keepCurrent(engine: chat.ChatEngine, user: string, root: HTMLElement, v
   engine.store.subscribe(ask);
   engine.mutations.subscribe(ask);
   engine.onStatus(ask);
+  lives.subscribe(ask);
   addEventListener("hashchange", ask);
   ask();
-}
-
-/** Makes a handler show why a write was refused by the engine at once: nothing was written then. */
-function guarded(show: (text: string) => void) {
-  return <A extends readonly unknown[]>(handler: (...args: A) => void) =>
-    (...args: A): void => {
-      try {
-        handler(...args);
-      } catch (error) {
-        show(messageOf(error));
-      }
-    };
-}
-
-function noticeView(): { readonly root: HTMLElement; show(text: string): void } {
-  const text = element("p", { attributes: { role: "alert" } });
-  const root = element(
-    "div",
-    { class: "notice" },
-    text,
-    button("Dismiss", "quiet", () => (root.hidden = true)),
-  );
-  root.hidden = true;
-  return {
-    root,
-    show: (message) => {
-      setText(text, message);
-      root.hidden = false;
-    },
-  };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -74,9 +74,10 @@ export function signInView(wanted: string | null, onSignedIn: (account: Account)
     form,
     accountsOnDevice(),
     element(
-      "p",
-      { class: "hint" },
-      "For a conversation with yourself, open this address in a second window under another name.",
+      "a",
+      { class: "two-devices", attributes: { href: "./?devices=2" } },
+      element("strong", {}, "Two devices side by side"),
+      element("span", {}, "Cut a network, kill the server, and count what became of every message."),
     ),
   );
 }

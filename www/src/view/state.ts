@@ -21,8 +21,8 @@ export interface View {
   update(state: ChatState): void;
 }
 
-export function readState(engine: chat.ChatEngine, user: string): ChatState {
-  const wantedChannel = channelOfAddress();
+/** What there is to show of one channel, which may not be there. */
+export function readState(engine: chat.ChatEngine, user: string, wantedChannel: string | null): ChatState {
   const channel = wantedChannel === null ? undefined : engine.store.get("channels", wantedChannel);
   return {
     user,
@@ -30,7 +30,7 @@ export function readState(engine: chat.ChatEngine, user: string): ChatState {
     wantedChannel,
     channel: channel ?? null,
     members: channel === undefined ? [] : chat.members(engine, channel.id),
-    messages: channel === undefined ? [] : chat.messages(engine, user, channel.id),
+    messages: channel === undefined ? [] : chat.messages(engine, channel.id),
     refused: chat.refusedElsewhere(engine),
     status: engine.status,
   };
@@ -41,7 +41,8 @@ export function addressOfChannel(channel: string): string {
   return `#${CHANNEL_PREFIX}${encodeURIComponent(channel)}`;
 }
 
-function channelOfAddress(): string | null {
+/** The channel that the address names. */
+export function channelOfAddress(): string | null {
   const fragment = location.hash.slice(1);
   return fragment.startsWith(CHANNEL_PREFIX)
     ? decodeURIComponent(fragment.slice(CHANNEL_PREFIX.length))

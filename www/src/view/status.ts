@@ -54,7 +54,8 @@ export function statusView(offline: boolean, onOffline: (offline: boolean) => vo
   };
 }
 
-function connectionText(connection: Connection, now: number): string {
+/** What the engine does about the server, in words. */
+export function connectionText(connection: Connection, now: number): string {
   switch (connection.state) {
     case "idle":
       return "Not connected";
@@ -121,7 +122,8 @@ function age(seconds: number): string {
   return `${Math.round(seconds / 3600)} h`;
 }
 
-function count(n: number, noun: string): string {
+/** A number with its noun. */
+export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }
 

@@ -1,0 +1,84 @@
+// The server between the two devices: whether it lives, the buttons that end and restart it, and who holds how much.
+
+import { button, element, setText } from "../element.ts";
+import type { Ledger } from "../stage/ledger.ts";
+import { capital, type ServerState, type Stage } from "../stage/stage.ts";
+
+export function serverView(stage: Stage): { readonly root: HTMLElement; update(ledger: Ledger): void } {
+  const wires = stage.devices.map((_, index) =>
+    element("span", { class: `wire wire-${index}`, attributes: { "aria-hidden": "true" } }),
+  );
+  const state = element("p", { class: "server-state", attributes: { role: "status" } });
+  const kill = button("Kill the server", "danger-solid", () => {
+    void (stage.server === "killed" ? stage.restart() : stage.kill());
+  });
+  const hint = element(
+    "p",
+    { class: "hint" },
+    "Start the page with “cargo xtask demo” and this can kill the server.",
+  );
+  hint.hidden = stage.canKill;
+  const holders = [...stage.devices.map(({ user }) => capital(user)), "Server"].map((name) => {
+    const number = element("span", { class: "holder-number" }, "–");
+    const bar = element("meter", {
+      attributes: { min: "0", max: "1", value: "0", "aria-label": `Held by ${name}` },
+    });
+    return { number, bar, item: element("li", {}, element("span", {}, name), number, bar) };
+  });
+  const root = element(
+    "section",
+    { class: "server", attributes: { "aria-label": "Server" } },
+    ...wires,
+    element(
+      "div",
+      { class: "rack", attributes: { "aria-hidden": "true" } },
+      ...[1, 2, 3].map(() => element("span", { class: "unit" })),
+    ),
+    element("h2", {}, "Server"),
+    state,
+    kill,
+    hint,
+    element("h3", {}, "Who holds the messages"),
+    element("ul", { class: "holders" }, ...holders.map(({ item }) => item)),
+  );
+  return {
+    root,
+    update: (ledger) => {
+      const shown = stateOf(stage);
+      root.dataset.server = shown;
+      setText(state, STATES[shown]);
+      kill.disabled = !stage.canKill || shown === "starting";
+      setText(kill, shown === "killed" || shown === "starting" ? "Restart the server" : "Kill the server");
+      kill.className = shown === "killed" || shown === "starting" ? "primary" : "danger-solid";
+      for (const [index, device] of stage.devices.entries()) {
+        const wire = wires[index];
+        if (wire !== undefined)
+          wire.dataset.wire = wireOf(device.cable.isCut, device.engine.status.connection.state);
+      }
+      for (const [index, { number, bar }] of holders.entries()) {
+        const held = ledger.held[index] ?? null;
+        setText(number, held === null ? "–" : String(held));
+        bar.max = Math.max(1, ledger.written);
+        bar.value = held ?? 0;
+      }
+    },
+  };
+}
+
+/** Without a supervisor all that is known is whether it answers. */
+function stateOf(stage: Stage): Exclude<ServerState, "unknown"> | "silent" {
+  if (stage.server !== "unknown") return stage.server;
+  return stage.isAnswering ? "running" : "silent";
+}
+
+function wireOf(isCut: boolean, connection: string): "cut" | "live" | "down" {
+  if (isCut) return "cut";
+  return connection === "live" ? "live" : "down";
+}
+
+const STATES = {
+  running: "Running",
+  killed: "Dead (SIGKILL)",
+  starting: "Starting…",
+  silent: "Does not answer",
+} as const;

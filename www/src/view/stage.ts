@@ -1,0 +1,98 @@
+// The page with two devices: breaks things at the press of a button and keeps the account.
+
+import { SignInError } from "../accounts.ts";
+import { button, element, setText } from "../element.ts";
+import { Lives } from "../lives.ts";
+import { Control } from "../stage/control.ts";
+import { openDevice, sharedChannel } from "../stage/device.ts";
+import { Stage } from "../stage/stage.ts";
+import { tellStory } from "../stage/story.ts";
+import { deviceView } from "./device.ts";
+import { ledgerView } from "./ledger.ts";
+import { messageOf, noticeView } from "./notice.ts";
+import { serverView } from "./server.ts";
+
+/** Opens both devices and shows them; says what is wrong where that cannot be done. */
+export async function openStage(users: readonly [string, string]): Promise<HTMLElement> {
+  const [one, other] = users;
+  try {
+    const devices = [await openDevice(one, 1), await openDevice(other, 2)] as const;
+    const notice = noticeView();
+    const lives = new Lives(`syncline_chat_lives_${one}_${other}`);
+    const stage = new Stage(devices, lives, Control.fromAddress(), notice.show);
+    for (const { engine } of devices) {
+      engine.onError((error) => {
+        if (!error.retryable) notice.show(error.message);
+      });
+    }
+    const root = stageView(stage, notice);
+    open(stage).catch((error: unknown) => notice.show(messageOf(error)));
+    return root;
+  } catch (error) {
+    if (!(error instanceof SignInError)) throw error;
+    return element("p", { class: "fatal", attributes: { role: "alert" } }, error.message);
+  }
+}
+
+async function open(stage: Stage): Promise<void> {
+  const [first, second] = stage.devices;
+  await Promise.all(stage.devices.map(({ engine }) => engine.start()));
+  stage.show(await sharedChannel(first, [second.user]));
+}
+
+function stageView(stage: Stage, notice: ReturnType<typeof noticeView>): HTMLElement {
+  const [first, second] = stage.devices;
+  const ledger = ledgerView(stage);
+  const server = serverView(stage);
+  const left = deviceView(stage, first, notice.show);
+  const right = deviceView(stage, second, notice.show);
+  const root = element(
+    "div",
+    { class: "stage" },
+    headOf(stage),
+    ledger.root,
+    element("main", { class: "stage-body" }, left.root, server.root, right.root),
+    notice.root,
+  );
+  const render = (): void => {
+    const counted = stage.ledger();
+    ledger.update(counted);
+    server.update(counted);
+    left.update();
+    right.update();
+  };
+  stage.subscribe(render);
+  // Countdowns move while nothing else happens.
+  setInterval(render, TICK_MS);
+  document.title = "Two devices – Syncline Chat";
+  render();
+  return root;
+}
+
+function headOf(stage: Stage): HTMLElement {
+  const lead = element("p", { class: "lead", attributes: { role: "status" } }, LEAD);
+  const story = button("Break everything", "primary", () => {
+    story.disabled = true;
+    const over = (): void => {
+      story.disabled = false;
+    };
+    tellStory(stage, (sentence) => setText(lead, sentence ?? END)).then(over, over);
+  });
+  return element(
+    "header",
+    { class: "stage-head" },
+    element("img", { class: "logo", attributes: { src: "./icon.svg", alt: "", width: "40", height: "40" } }),
+    element("div", { class: "stage-title" }, element("h1", {}, "Two devices, one server"), lead),
+    element(
+      "div",
+      { class: "stage-actions" },
+      story,
+      button("Count anew", "quiet", () => stage.countAnew()),
+      element("a", { class: "quiet-link", attributes: { href: "./" } }, "The chat alone"),
+    ),
+  );
+}
+
+const LEAD = "Cut a network, kill the server, keep writing. The ledger counts what became of every message.";
+const END = "That was a bad day for everybody but the messages. Press on any ✓ to see a message’s life.";
+const TICK_MS = 1_000;
