@@ -15,13 +15,18 @@ export const pages = process.env.SYNCLINE_STATIC_DIR ?? join(repository, "www/di
 
 export class ChatServer {
   #folder;
+  #site;
   #child = null;
   #log = "";
   #port = 0;
 
-  /** @param {string} folder Holds the database. */
-  constructor(folder) {
+  /**
+   * @param {string} folder Holds the database.
+   * @param {string} [site] The folder of its files.
+   */
+  constructor(folder, site = pages) {
     this.#folder = folder;
+    this.#site = site;
   }
 
   /** The same over all starts, because a browser keeps data by origin. */
@@ -38,7 +43,7 @@ export class ChatServer {
       program,
       [
         ...["dev", "--db", join(this.#folder, "syncline.db"), "--addr", `127.0.0.1:${this.#port}`],
-        ...["--static", pages, "--manifest", join(repository, "www/syncline.toml")],
+        ...["--static", this.#site, "--manifest", join(repository, "www/syncline.toml")],
       ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );

@@ -119,6 +119,8 @@ fn node_tests(repo: &Repo, folder: &str) -> anyhow::Result<()> {
         .env("SYNCLINE_SERVER_BIN", program)
         .env("SYNCLINE_STATIC_DIR", repo.path("www/dist"))
         .env("SYNCLINE_ARTEFACTS", repo.path("artefacts"))
+        // Some start the demo as a person does.
+        .env("SYNCLINE_XTASK", std::env::current_exe()?)
         .envs(browsers::environment(repo, Browser::Chromium)?)
         .run_shown()
 }
