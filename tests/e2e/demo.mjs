@@ -43,7 +43,10 @@ export class Demo {
     // `cargo xtask test` names its own program, so that nothing is compiled in the middle of a test.
     const [program, ...first] =
       process.env.SYNCLINE_XTASK === undefined ? ["cargo", "xtask"] : [process.env.SYNCLINE_XTASK];
-    const child = spawn(program, [...first, "demo", "--no-open", "--data", this.#folder], {
+    // A second start takes the first one's port: a browser keeps data by origin.
+    const port = this.#address === null ? [] : ["--port", this.#address.port];
+    this.#log = "";
+    const child = spawn(program, [...first, "demo", "--no-open", "--data", this.#folder, ...port], {
       cwd: repository,
       stdio: ["ignore", "pipe", "pipe"],
     });

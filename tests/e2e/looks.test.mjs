@@ -39,7 +39,39 @@ story("everything can be reached by keyboard", async ({ server, window }) => {
   await kim.page.keyboard.type("Typed without a mouse");
   await kim.page.keyboard.press("Enter");
   await kim.shows(["Typed without a mouse"]);
+  await kim.page.keyboard.type("And once more");
+  await kim.page.keyboard.press("Enter");
+  await kim.delivered(["confirmed", "confirmed"]);
+  // One press of Tab goes to the marks, arrows go from one to the next.
+  await kim.page.keyboard.press("Shift+Tab");
+  await kim.page.keyboard.press("ArrowUp");
+  await kim.page.keyboard.press("Enter");
+  const opened = kim.page.locator(".message", { hasText: "Typed without a mouse" });
+  await opened.getByText("Confirmed").waitFor();
+  assert.equal(await opened.locator(".mark").evaluate((mark) => mark.matches(":focus")), true);
   await kim.page.getByRole("switch", { name: "Work offline" }).press("Space");
   await kim.connection("paused");
   await kim.screenshot("13-keyboard-dark");
 });
+
+story(
+  "two devices fit a phone and a wide screen, and say what the page cannot do",
+  async ({ server, window }) => {
+    for (const [name, viewport, colorScheme] of [
+      ["24-two-devices-phone-dark", { width: 390, height: 844 }, "dark"],
+      ["25-two-devices-wide-light", { width: 1440, height: 900 }, "light"],
+    ]) {
+      const visitor = window(name, { viewport, colorScheme });
+      await visitor.open(server.url, "/?devices=2");
+      await visitor.page.locator('.device[data-connection="live"]').nth(1).waitFor();
+      // This server has no supervisor: the button is there and says why it does nothing.
+      assert.equal(await visitor.page.getByRole("button", { name: "Kill the server" }).isDisabled(), true);
+      await visitor.page.getByText("Start the page with “cargo xtask demo”").waitFor();
+      await visitor.page.getByRole("button", { name: "Write 100" }).first().press("Enter");
+      await visitor.page.locator('.ledger[data-settled="true"][data-written="100"]').waitFor();
+      await visitor.screenshot(name);
+      assert.equal(await visitor.page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+      await visitor.close();
+    }
+  },
+);

@@ -35,6 +35,8 @@ test(
       await stage.screenshot("20-two-devices-broken");
 
       await stage.page.getByRole("button", { name: "Restart the server" }).click();
+      await stage.page.locator('.device[data-pending="0"]').waitFor();
+      assert.notEqual(await alice.getAttribute("data-pending"), "0", "a write went through the cut wire");
       await alice.getByRole("button", { name: "Mend network" }).click();
       await ledger("settled", true);
       for (const [key, value] of Object.entries({
@@ -71,10 +73,36 @@ test(
     }),
 );
 
+test(
+  "a page that is reloaded beside a dead server opens and starts it, also in a later run",
+  { timeout: LIMIT_MS },
+  (t) =>
+    withStage(t, async ({ demo, stage, device, ledger }) => {
+      const controlled = () =>
+        stage.page.evaluate(async () => (await navigator.serviceWorker.ready).active?.state);
+      assert.match(await controlled(), /activat/);
+      await demo.stop();
+      await demo.start();
+      // The later run has another endpoint and another token; the stored page must know of it.
+      await stage.page.goto(`${demo.url}/`);
+      await stage.page.goto(demo.url + demo.stage);
+      await stage.page.locator('.device[data-connection="live"]').nth(1).waitFor();
+      await stage.page.getByRole("button", { name: "Kill the server" }).click();
+      await stage.page.getByText("Dead (SIGKILL)").waitFor();
+      await stage.page.reload();
+      await stage.page.getByText("Dead (SIGKILL)").waitFor();
+      await device("Bob").getByRole("button", { name: "Write 100" }).click();
+      await ledger("onDisk", 100);
+      await stage.page.getByRole("button", { name: "Restart the server" }).click();
+      await ledger("settled", true);
+      await ledger("confirmed", 100);
+    }),
+);
+
 test("a refused write is kept with its reason, tried again, and discarded", { timeout: LIMIT_MS }, (t) =>
   withStage(t, async ({ stage, device, ledger }) => {
     const alice = device("Alice");
-    await alice.getByRole("button", { name: "Forge a message" }).click();
+    await alice.getByRole("button", { name: "Forge one" }).click();
     await ledger("refused", 1);
     await alice.getByText("Not accepted:").waitFor();
     await alice.getByRole("button", { name: "Try again" }).click();

@@ -29,7 +29,7 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
   if (request.mode === "navigate") {
-    if (url.pathname === new URL(PAGE, self.location.href).pathname) event.respondWith(page(request));
+    if (url.pathname === new URL(PAGE, self.location.href).pathname) event.respondWith(page(event));
     return;
   }
   if (FILES.some((file) => new URL(file, self.location.href).pathname === url.pathname)) {
@@ -52,15 +52,26 @@ async function takeOver(): Promise<void> {
 }
 
 /** The newest page if the server answers, else the one that was stored together with its files. */
-async function page(request: Request): Promise<Response> {
-  try {
-    const response = await fetch(request, { signal: AbortSignal.timeout(PAGE_WAIT_MS) });
-    if (response.ok) return response;
-  } catch {
-    // No server: the stored page below is the answer.
-  }
+async function page(event: FetchEvent): Promise<Response> {
   const stored = await caches.match(PAGE, { cacheName: CACHE, ignoreVary: true });
+  try {
+    const response = await fetch(event.request, { signal: AbortSignal.timeout(PAGE_WAIT_MS) });
+    if (response.ok) {
+      if (stored !== undefined) event.waitUntil(keepHeaders(response.clone(), stored));
+      return response;
+    }
+  } catch {
+    // No server: the stored page is the answer.
+  }
   return stored ?? Response.error();
+}
+
+/** The page is this build's own, but its policy may be newer: which addresses it may call is the server's to say. */
+async function keepHeaders(fresh: Response, stored: Response): Promise<void> {
+  const copy = fresh.clone();
+  if ((await fresh.text()) !== (await stored.text())) return;
+  const cache = await caches.open(CACHE);
+  await cache.put(PAGE, copy);
 }
 
 /** The name holds the hash of the content, so what is stored under it is right for ever. */

@@ -9,7 +9,7 @@ import { countUp, type Ledger, type ServerBooks } from "./ledger.ts";
 import { askServer } from "./server_books.ts";
 
 /** The server as this page knows it. `unknown`: nobody supervises it, so the page can only tell whether it answers. */
-export type ServerState = "running" | "killed" | "starting" | "unknown";
+export type Liveness = "running" | "killed" | "starting" | "unknown";
 
 export class Stage {
   readonly devices: readonly [Device, Device];
@@ -18,7 +18,7 @@ export class Stage {
   readonly #report: (problem: string) => void;
   readonly #listeners = new Set<() => void>();
   #channel: string | null = null;
-  #server: ServerState = "unknown";
+  #server: Liveness = "unknown";
   #books: ServerBooks | null = null;
   #isAnswering = false;
   #isAsking = false;
@@ -55,13 +55,18 @@ export class Stage {
     return this.#channel;
   }
 
-  get server(): ServerState {
+  get server(): Liveness {
     return this.#server;
   }
 
   /** Whether the server answered when it was last asked for its rows. */
   get isAnswering(): boolean {
     return this.#isAnswering;
+  }
+
+  /** Whether a device keeps its writes in memory alone, where a crash loses them: a private window, for one. */
+  get isInMemory(): boolean {
+    return this.devices.some(({ engine }) => engine.storage.kind === "memory");
   }
 
   get canKill(): boolean {

@@ -1,5 +1,6 @@
 // One device: who uses it, what its engine says, its switches, and its chat.
 
+import type { Status } from "syncline";
 import { retry } from "../chat.ts";
 import { avatar, button, element, setText } from "../element.ts";
 import { type Device, setCut } from "../stage/device.ts";
@@ -39,7 +40,7 @@ export function deviceView(
     act(() => stage.writeMany(device, MANY)),
   );
   const forge = button(
-    "Forge a message",
+    "Forge one",
     "quiet",
     act(() => stage.forge(device)),
   );
@@ -75,7 +76,7 @@ export function deviceView(
       root.dataset.connection = isCut ? "cut" : status.connection.state;
       root.dataset.pending = String(status.pending);
       setText(connection, isCut ? "Network cut" : connectionText(status.connection, Date.now()));
-      setText(detail, detailText(status.pending, status.failed, isCut));
+      setText(detail, detailText(status, isCut));
       setText(cable, isCut ? "Mend network" : "Cut network");
       cable.ariaPressed = String(isCut);
       log.update(state);
@@ -85,8 +86,10 @@ export function deviceView(
   };
 }
 
-function detailText(pending: number, failed: number, isCut: boolean): string {
-  if (pending > 0) return `${count(pending, "write")} on this disk, not confirmed`;
+function detailText({ pending, failed, storage }: Status, isCut: boolean): string {
+  if (storage.kind === "waiting") return "Open in another window; takes over when that is closed";
+  const where = storage.kind === "memory" ? "in memory alone" : "on this disk";
+  if (pending > 0) return `${count(pending, "write")} ${where}, not confirmed`;
   if (failed > 0) return `${failed} refused, the rest confirmed`;
   return isCut ? "Nothing to send" : "Everything confirmed";
 }

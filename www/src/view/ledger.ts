@@ -49,7 +49,8 @@ function verdictText(ledger: Ledger, stage: Stage): string {
   if (isSettled) return `Every message is on both devices and on the server, once.${aside}`;
   const away = written - refused - confirmed;
   if (away > 0) {
-    const where = onDisk === written ? "safe on disk" : "being stored";
+    const place = onDisk === written ? "safe on disk" : "being stored";
+    const where = stage.isInMemory ? "in memory alone, because this browser stores nothing" : place;
     return `${count(away, "message")} not confirmed yet, ${where}. Nothing is lost.${aside}`;
   }
   if (!stage.isAnswering) return `All confirmed. The server cannot be asked for its copy now.${aside}`;

@@ -2,13 +2,13 @@
 
 import { button, element, setText } from "../element.ts";
 import type { Ledger } from "../stage/ledger.ts";
-import { capital, type ServerState, type Stage } from "../stage/stage.ts";
+import { capital, type Liveness, type Stage } from "../stage/stage.ts";
 
 export function serverView(stage: Stage): { readonly root: HTMLElement; update(ledger: Ledger): void } {
   const wires = stage.devices.map((_, index) =>
     element("span", { class: `wire wire-${index}`, attributes: { "aria-hidden": "true" } }),
   );
-  const state = element("p", { class: "server-state", attributes: { role: "status" } });
+  const state = element("p", { class: "server-says", attributes: { role: "status" } });
   const kill = button("Kill the server", "danger-solid", () => {
     void (stage.server === "killed" ? stage.restart() : stage.kill());
   });
@@ -66,7 +66,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
 }
 
 /** Without a supervisor all that is known is whether it answers. */
-function stateOf(stage: Stage): Exclude<ServerState, "unknown"> | "silent" {
+function stateOf(stage: Stage): Exclude<Liveness, "unknown"> | "silent" {
   if (stage.server !== "unknown") return stage.server;
   return stage.isAnswering ? "running" : "silent";
 }
