@@ -15,24 +15,33 @@ const AHEAD_MS_MAX = 1000;
 /** A browser takes a delay as a signed 32-bit number and fires at once beyond it. Waking early is harmless. */
 const DELAY_MS_MAX = 0x7fff_ffff;
 
-/** @type {Set<(eventsJson: string) => void>} The listeners of all engines that run. */
-const listeners = new Set();
+/** @type {Set<Page>} Those of all engines that run. */
+const pages = new Set();
 
 export class Page {
   #onEvents;
+  #network;
+  #storage;
   #offset = Date.now() - performance.now();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #onTick;
   #onLifecycle;
 
-  /** @param {OnEvent} onEvent @param {(eventsJson: string) => void} onEvents */
-  constructor(onEvent, onEvents) {
+  /**
+   * @param {OnEvent} onEvent
+   * @param {(eventsJson: string) => void} onEvents
+   * @param {import("./network.js").Network} network
+   * @param {import("./storage.js").Storage} storage
+   */
+  constructor(onEvent, onEvents, network, storage) {
     this.#onEvents = onEvents;
+    this.#network = network;
+    this.#storage = storage;
     this.#onTick = () => onEvent(TICK, "");
     // A hidden page's timers run once a minute and its sockets are cut at will, so it is woken when it is seen again.
     this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
-    listeners.add(onEvents);
+    pages.add(this);
   }
 
   /**
@@ -81,23 +90,35 @@ export class Page {
     }
   }
 
-  /** Neither ticks nor wakes any more. */
+  /** Neither ticks nor wakes nor talks any more. Storage goes on. */
   close() {
     clearTimeout(this.#timer);
     globalThis.removeEventListener?.("online", this.#onLifecycle);
     globalThis.removeEventListener?.("pageshow", this.#onLifecycle);
     globalThis.document?.removeEventListener("visibilitychange", this.#onLifecycle);
-    listeners.delete(this.#onEvents);
+    this.#network.close();
+    pages.delete(this);
+  }
+
+  /** Lets go of everything at once: another tab may lead then. */
+  abandon() {
+    this.close();
+    this.#storage.abandon();
   }
 }
 
 /**
- * Tells all engines that WebAssembly panicked, after the trap has unwound JavaScript's stack.
+ * Tells all engines that WebAssembly panicked and lets go of what they hold, after the trap has unwound JavaScript's stack.
  * @param {string} message
  */
 export function panicked(message) {
   const events = JSON.stringify([{ type: "problem", code: "INTERNAL", message }]);
-  for (const listener of listeners) queueMicrotask(() => listener(events));
+  for (const page of pages) {
+    queueMicrotask(() => {
+      page.abandon();
+      page.tell(events);
+    });
+  }
 }
 
 /** 32 bytes of the platform's cryptographic randomness. */

@@ -7,7 +7,7 @@ extern "C" {
     #[derive(Debug)]
     pub(crate) type Page;
     #[wasm_bindgen(constructor)]
-    pub(crate) fn new(on_event: &JsValue, on_events: &JsValue) -> Page;
+    pub(crate) fn new(on_event: &JsValue, on_events: &JsValue, network: &Network, storage: &Store) -> Page;
     #[wasm_bindgen(method)]
     pub(crate) fn now(this: &Page) -> f64;
     #[wasm_bindgen(method, js_name = tickAfter)]
@@ -18,6 +18,8 @@ extern "C" {
     pub(crate) fn tell(this: &Page, events_json: &str);
     #[wasm_bindgen(method)]
     pub(crate) fn close(this: &Page);
+    #[wasm_bindgen(method)]
+    pub(crate) fn abandon(this: &Page);
 
     pub(crate) fn panicked(message: &str);
     #[wasm_bindgen(js_name = randomSeed)]
@@ -46,8 +48,6 @@ extern "C" {
     pub(crate) fn get(this: &Network, kind: u32, id: f64, url: &str, token: Option<&str>);
     #[wasm_bindgen(method)]
     pub(crate) fn abort(this: &Network, kind: u32);
-    #[wasm_bindgen(method)]
-    pub(crate) fn close(this: &Network);
 
     #[wasm_bindgen(js_name = bodyBytes)]
     pub(crate) fn body_bytes(body: &JsValue) -> Vec<u8>;

@@ -60,6 +60,8 @@ impl Engine {
                 }
             });
             let listener = on_event.as_ref();
+            let network = Network::new(listener);
+            let storage = Storage::new(listener, limits::STORAGE_MS_MAX);
             Self {
                 options,
                 client: RefCell::new(client),
@@ -70,9 +72,9 @@ impl Engine {
                 wake_at: Cell::default(),
                 phase: Cell::new(Phase::New),
                 waits_for_lock: Cell::new(false),
-                page: Page::new(listener, on_events),
-                network: Network::new(listener),
-                storage: Storage::new(listener, limits::STORAGE_MS_MAX),
+                page: Page::new(listener, on_events, &network, storage.as_js()),
+                network,
+                storage,
                 _on_event: on_event,
             }
         })
@@ -259,7 +261,6 @@ impl Engine {
                     self.phase.set(Phase::Stopping);
                 }
                 self.page.close();
-                self.network.close();
             }
             BrowserEvent::Stopped => self.phase.set(Phase::Stopped),
         }
@@ -286,9 +287,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.page.close();
-        self.network.close();
-        self.storage.abandon();
+        self.page.abandon();
     }
 }
 

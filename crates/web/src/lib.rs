@@ -17,5 +17,6 @@ mod storage;
 
 pub use event::{BrowserEvent, OnEvent};
 pub use identity::{identity_key, token_hash};
+pub use panic::report_panic;
 pub use raw_engine::RawEngine;
 pub use storage::Storage;

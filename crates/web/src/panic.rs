@@ -18,10 +18,15 @@ pub(crate) fn report() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !PANICKED.replace(true) {
-            browser::panicked(&info.to_string());
+            report_panic(&info.to_string());
         }
         previous(info);
     }));
+}
+
+/// Tells all engines, and lets go of what they hold: their locks and connections are of use to other tabs.
+pub fn report_panic(message: &str) {
+    browser::panicked(message);
 }
 
 /// Whether the module is beyond use.

@@ -34,6 +34,10 @@ impl Storage {
         self.store.close()
     }
 
+    pub(crate) const fn as_js(&self) -> &Store {
+        &self.store
+    }
+
     /// Lets go of everything at once.
     pub fn abandon(&self) {
         self.store.abandon();

@@ -100,6 +100,18 @@ async fn a_second_engine_waits_says_so_and_takes_over() {
 }
 
 #[wasm_bindgen_test]
+async fn after_a_panic_another_engine_may_lead() {
+    let app = unique_name("panic");
+    let first = TestEngine::open(&app, &none()).await;
+    first.insert("Todo", &json!({ "title": "of the first" })).await;
+    syncline_web::report_panic("a test");
+    assert_eq!(first.event("problem").await, json!({ "type": "problem", "code": "INTERNAL", "message": "a test" }));
+    let second = TestEngine::open(&app, &none()).await;
+    assert_eq!(second.column("Todo", "title"), ["of the first"]);
+    assert_eq!(second.status()["storage"]["kind"], "indexeddb");
+}
+
+#[wasm_bindgen_test]
 async fn without_indexeddb_everything_stays_in_memory_and_the_status_says_so() {
     let missing = replace_global("indexedDB", "undefined");
     let engine = TestEngine::open(&unique_name("missing"), &none()).await;
