@@ -1,12 +1,14 @@
 //! What every request and socket of one server shares.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use syncline_protocol::ErrorCode;
 use tokio::sync::watch;
 
 use crate::api_error::ApiError;
+use crate::jwt::JwtVerifier;
 use crate::origin::OriginPolicy;
 use crate::rate_limit::RateLimiter;
 use crate::socket::SocketRegistry;
@@ -27,6 +29,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) mode: Mode,
     pub(crate) guests: bool,
+    /// Whose tokens are taken beside those of this server.
+    pub(crate) jwt: Option<Arc<JwtVerifier>>,
     pub(crate) origins: OriginPolicy,
     /// `None`: not limited.
     pub(crate) limiter: Option<RateLimiter<CallerKey>>,

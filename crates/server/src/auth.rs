@@ -10,6 +10,7 @@ use syncline_protocol::{ErrorCode, Identity, Timestamp, limits};
 
 use crate::api_error::ApiError;
 use crate::app::{App, CallerKey};
+use crate::jwt::JwtVerifier;
 use crate::store::{Reader, Session};
 
 /// The session behind a request, or the anonymous user.
@@ -26,7 +27,10 @@ impl Caller {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(ApiError::new(ErrorCode::TokenTooLong, format!("a token has at most {} bytes", limits::TOKEN_BYTES_MAX)));
         }
-        let session = app.store.session(&token).await?;
+        let session = match &app.jwt {
+            Some(verifier) if JwtVerifier::is_jwt(&token) => verifier.session(&token)?,
+            Some(_) | None => app.store.session(&token).await?,
+        };
         let Reader { user_id, tenant_id, .. } = session.reader.clone();
         Ok(Self { identity: Identity { user_id, tenant_id }, session: Some((token, session)) })
     }

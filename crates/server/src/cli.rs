@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +17,7 @@ use syncline_protocol::EntityName;
 
 use crate::cli::upkeep::{BackupArgs, ExportArgs, InspectArgs, RestoreArgs};
 use crate::import::{Progress, import};
+use crate::jwt::{AuthTable, JwtVerifier};
 use crate::manifest::Manifest;
 use crate::origin::origin_of;
 use crate::store::{LogRetention, PolicyUse, ServerLock, SessionKind, Store, StoreOptions};
@@ -171,9 +173,12 @@ fn execute(command: Command) -> Result<(), Failure> {
 }
 
 async fn dev(args: DevArgs) -> Result<(), Failure> {
-    let (schema, log) = match &args.manifest {
-        Some(path) => load_manifest(path).map(|manifest| (manifest.schema, manifest.log))?,
-        None => (Schema::open(), LogRetention::default()),
+    let (schema, log, jwt) = match &args.manifest {
+        Some(path) => {
+            let Manifest { schema, log, auth, server: _ } = load_manifest(path)?;
+            (schema, log, load_keys(auth.as_ref(), path)?)
+        }
+        None => (Schema::open(), LogRetention::default(), None),
     };
     let what = match &args.manifest {
         Some(path) => format!("the entities and policies of {}", path.display()),
@@ -182,6 +187,7 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
     let options = ServerOptions {
         allowed_origins: args.listen.allow_origin.clone(),
         log,
+        jwt,
         files: StaticFiles {
             directory: args.listen.static_dir.clone(),
             cross_origin_isolated: args.cross_origin_isolated,
@@ -196,7 +202,8 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let Manifest { server, log, schema } = load_manifest(&args.manifest)?;
+    let Manifest { server, auth, log, schema } = load_manifest(&args.manifest)?;
+    let jwt = load_keys(auth.as_ref(), &args.manifest)?;
     let mut allowed_origins = server.allowed_origins;
     if let Some(url) = server.public_url {
         let origin =
@@ -206,12 +213,14 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
     allowed_origins.extend(args.listen.allow_origin.iter().cloned());
     let pages = if allowed_origins.is_empty() { "no page of any origin".to_owned() } else { allowed_origins.join(", ") };
     let guests = if server.guests { "guests are admitted" } else { "no guests" };
-    let notice = format!("open to {pages}; to tokens of `syncline token`; {guests}; policies of {}", args.manifest.display());
+    let tokens = if jwt.is_some() { "`syncline token` and of [auth]" } else { "`syncline token`" };
+    let notice = format!("open to {pages}; to tokens of {tokens}; {guests}; policies of {}", args.manifest.display());
     let options = ServerOptions {
         mode: Mode::Serve,
         address: args.listen.addr,
         allowed_origins,
         guests: server.guests,
+        jwt,
         behind_proxy: server.behind_proxy,
         requests_per_minute: Some(server.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)),
         log,
@@ -318,6 +327,13 @@ fn check_exists(db: &Path) -> Result<(), Failure> {
 
 fn load_manifest(path: &Path) -> Result<Manifest, Failure> {
     Manifest::load(path).map_err(|error| Failure(format!("the manifest {} is not right: {error}", path.display())))
+}
+
+/// Reads the keys of `[auth]`; its files lie beside the manifest.
+fn load_keys(table: Option<&AuthTable>, manifest: &Path) -> Result<Option<Arc<JwtVerifier>>, Failure> {
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    let variable = |name: &str| std::env::var(name).ok();
+    Ok(table.map(|table| JwtVerifier::load(table, folder, variable)).transpose()?.map(Arc::new))
 }
 
 fn open_store(path: &Path, schema: Schema, policies: PolicyUse) -> Result<Store, Failure> {

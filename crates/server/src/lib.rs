@@ -7,6 +7,7 @@ pub mod cli;
 pub mod export;
 mod http;
 pub mod import;
+pub mod jwt;
 pub mod manifest;
 mod origin;
 mod random;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use syncline_core::server::{Entity, Field, FieldType, Operation, Policies, Policy, PolicyError, Schema, SchemaError};
 
+use crate::jwt::AuthTable;
 use crate::store::LogRetention;
 
 /// A manifest that was read and checked.
@@ -15,6 +16,8 @@ use crate::store::LogRetention;
 pub struct Manifest {
     /// The `[server]` table.
     pub server: ServerTable,
+    /// The `[auth]` table.
+    pub auth: Option<AuthTable>,
     /// The `[log]` table.
     pub log: LogRetention,
     /// Entities, fields and policies.
@@ -106,7 +109,7 @@ impl Manifest {
             let entity = entity(&name, table)?;
             entities.insert(name, entity);
         }
-        Ok(Self { server: file.server, log: file.log, schema: Schema::declared(entities)? })
+        Ok(Self { server: file.server, auth: file.auth, log: file.log, schema: Schema::declared(entities)? })
     }
 }
 
@@ -115,6 +118,7 @@ impl Manifest {
 struct ManifestFile {
     #[serde(default)]
     server: ServerTable,
+    auth: Option<AuthTable>,
     #[serde(default)]
     log: LogRetention,
     #[serde(default)]

@@ -21,6 +21,7 @@ use crate::app::{App, Mode};
 use crate::auth::PeerAddress;
 use crate::http::sync::now;
 use crate::http::{self, StaticFiles};
+use crate::jwt::JwtVerifier;
 use crate::origin::{OriginPolicy, is_origin};
 use crate::rate_limit::{Rate, RateLimiter};
 use crate::socket::SocketRegistry;
@@ -37,6 +38,8 @@ pub struct ServerOptions {
     pub allowed_origins: Vec<String>,
     /// Whether anybody may have a guest's session.
     pub guests: bool,
+    /// Checks tokens that another program signs; `None` takes those of this server only.
+    pub jwt: Option<Arc<JwtVerifier>>,
     /// Whether a proxy of ours stands in front, so that the last entry of `X-Forwarded-For` is the caller.
     pub behind_proxy: bool,
     /// Calls a minute of one session, or of one address without a session; `None` for no limit.
@@ -55,6 +58,7 @@ impl ServerOptions {
             address,
             allowed_origins: Vec::new(),
             guests: true,
+            jwt: None,
             behind_proxy: false,
             requests_per_minute: None,
             log: LogRetention::default(),
@@ -158,6 +162,7 @@ fn app(options: ServerOptions, store: Store, ending: watch::Receiver<bool>) -> A
         store,
         mode: options.mode,
         guests: options.guests,
+        jwt: options.jwt,
         origins,
         limiter: options.requests_per_minute.map(|count| RateLimiter::new(Rate::per(count, Duration::from_mins(1)))),
         behind_proxy: options.behind_proxy,

@@ -54,6 +54,7 @@ pub use row_export::RowExport;
 pub use row_import::{ImportRefusal, ImportedRow, RowImport};
 pub(crate) use row_json::with_id;
 pub use server_lock::{LockError, ServerLock};
+pub(crate) use session::{IDENTITY_BYTES_MAX, is_identity_text, token_hash};
 pub use session::{Session, SessionError, SessionEvent, SessionKind};
 
 /// Who reads or writes, as their session says.
@@ -416,7 +417,7 @@ impl Store {
     /// When it cannot be stored.
     pub async fn create_session(&self, user_id: &str, kind: SessionKind, ttl: Duration) -> Result<String, StoreError> {
         let token = session::mint_token()?;
-        let (hash, user_id) = (session::token_hash(&token), user_id.to_owned());
+        let (hash, user_id) = (token_hash(&token), user_id.to_owned());
         let created = now();
         let expires = created.plus_ms(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1));
         self.shared.writer.run(move |connection, _| session::insert(connection, hash, &user_id, kind, created, expires)).await?;
@@ -428,7 +429,7 @@ impl Store {
     /// # Errors
     /// When there is none, or it is over.
     pub async fn session(&self, token: &str) -> Result<Session, SessionError> {
-        let hash = session::token_hash(token);
+        let hash = token_hash(token);
         if let Some(known) = self.shared.sessions.find(hash, now()) {
             return known.at(now());
         }
@@ -443,7 +444,7 @@ impl Store {
     /// # Errors
     /// When that cannot be stored.
     pub async fn revoke_session(&self, token: &str) -> Result<bool, StoreError> {
-        let token_hash = session::token_hash(token);
+        let token_hash = token_hash(token);
         let revoked = self.shared.writer.run(move |connection, _| session::revoke(connection, token_hash, now())).await?;
         self.shared.sessions.changed(SessionEvent::Revoked { token_hash });
         Ok(revoked)
@@ -454,7 +455,7 @@ impl Store {
     /// # Errors
     /// When there is no such session, or it cannot be stored.
     pub async fn select_tenant(&self, token: &str, tenant: Option<&str>) -> Result<(), StoreError> {
-        let token_hash = session::token_hash(token);
+        let token_hash = token_hash(token);
         let tenant = tenant.unwrap_or_default().to_owned();
         let task = move |connection: &rusqlite::Connection| session::select_tenant(connection, token_hash, &tenant);
         let found = self.shared.writer.run(move |connection, _| task(connection)).await?;

@@ -16,12 +16,10 @@ use crate::app::{App, CallerKey, Mode};
 use crate::auth::{Caller, ClientAddress};
 use crate::http::body::{Body, parse_body};
 use crate::random;
-use crate::store::{SessionKind, StoreError};
+use crate::store::{IDENTITY_BYTES_MAX, Session, SessionKind, StoreError, is_identity_text};
 
 /// How long a session lasts that nobody set a length for.
 pub(crate) const SESSION_AGE: Duration = Duration::from_hours(30 * 24);
-/// Longest user or organisation id, in bytes. They are keys of indexes and parts of log records.
-const ID_BYTES_MAX: usize = 256;
 
 #[derive(Deserialize)]
 struct SessionRequest {
@@ -71,14 +69,16 @@ pub(super) async fn me(caller: Caller) -> Json<Value> {
 
 /// `DELETE /api/auth/session`
 pub(super) async fn revoke(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, ApiError> {
-    let (token, _) = caller.session().ok_or_else(signed_out)?;
+    let (token, session) = caller.session().ok_or_else(signed_out)?;
+    refuse_signed(session, "end it where it was issued")?;
     let revoked = app.store.revoke_session(token).await?;
     Ok(Json(json!({"revoked": revoked})))
 }
 
 /// `POST /api/auth/select-org`
 pub(super) async fn select_org(State(app): State<Arc<App>>, caller: Caller, body: Body) -> Result<Json<Value>, ApiError> {
-    let (token, _) = caller.session().ok_or_else(signed_out)?;
+    let (token, session) = caller.session().ok_or_else(signed_out)?;
+    refuse_signed(session, "its issuer says which organisation it is for")?;
     // Absent is a mistake, null selects none; a derived reader would not tell them apart.
     let request: BTreeMap<String, Value> = parse_body(&body)?;
     let org_id = match request.get("orgId") {
@@ -108,9 +108,17 @@ fn signed_out() -> ApiError {
     ApiError::unauthenticated("this call needs the token of a session")
 }
 
+/// Nothing about somebody else's token is stored here, so nothing can be changed.
+fn refuse_signed(session: &Session, hint: &str) -> Result<(), ApiError> {
+    if session.kind != SessionKind::Signed {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::Forbidden, "this token was not issued by this server").with_hint(hint))
+}
+
 fn check_id(name: &str, id: &str) -> Result<(), ApiError> {
-    if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
-        let message = format!("{name} has 1 to {ID_BYTES_MAX} bytes and no control characters");
+    if !is_identity_text(id) {
+        let message = format!("{name} has 1 to {IDENTITY_BYTES_MAX} bytes and no control characters");
         return Err(ApiError::new(ErrorCode::InvalidValue, message));
     }
     Ok(())

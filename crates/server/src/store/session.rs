@@ -22,6 +22,8 @@ pub enum SessionKind {
     Guest,
     /// Issued with `syncline token`.
     Issued,
+    /// Somebody else's: a JWT, of which nothing is stored.
+    Signed,
 }
 
 impl SessionKind {
@@ -30,6 +32,7 @@ impl SessionKind {
             Self::Dev => "dev",
             Self::Guest => "guest",
             Self::Issued => "issued",
+            Self::Signed => "signed",
         }
     }
 
@@ -93,6 +96,14 @@ pub enum SessionEvent {
         /// SHA-256 of the token.
         token_hash: [u8; 32],
     },
+}
+
+/// Longest user or organisation id, in bytes. They are keys of indexes and parts of log records.
+pub(crate) const IDENTITY_BYTES_MAX: usize = 256;
+
+/// Whether a text can be the id of a user or an organisation.
+pub(crate) fn is_identity_text(text: &str) -> bool {
+    !text.is_empty() && text.len() <= IDENTITY_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
 /// SHA-256 of a token: what is stored and compared.

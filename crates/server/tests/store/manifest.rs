@@ -10,8 +10,11 @@ use crate::support::{TestStore, delete, insert, update};
 #[test]
 fn the_documented_manifest_is_one() {
     let page = include_str!("../../../../docs/server.md");
-    let (_, rest) = page.split_once("```toml\n").unwrap();
-    let (text, _) = rest.split_once("```").unwrap();
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    for block in &blocks {
+        Manifest::parse(block).unwrap();
+    }
+    let text = blocks.iter().find(|block| block.contains("[entities.channels]")).unwrap();
     let manifest = Manifest::parse(text).unwrap();
     let messages = manifest.schema.entity("messages").unwrap();
     assert_eq!(messages.fields["body"].kind, FieldType::String);
@@ -27,6 +30,8 @@ fn mistakes_are_named() {
     let cases = [
         ("[server]\nallowed_origin = []".to_owned(), "allowed_origin"),
         ("[entity.T]".to_owned(), "entity"),
+        ("[auth]\nsecret = \"x\"".to_owned(), "secret"),
+        ("[auth.claims]\nuser = 3".to_owned(), "user"),
         ("[log]\nkeep_day = 3".to_owned(), "keep_day"),
         ("[log]\nkeep_changes = 0".to_owned(), "keep_changes"),
         (entity("a = \"text\"", ""), "entities.T.fields.a: no type \"text\""),

@@ -10,6 +10,7 @@
 mod history;
 mod http_client;
 mod isolation;
+mod jwt;
 mod kill;
 mod membership;
 mod origins;

@@ -67,7 +67,7 @@ impl TestServer {
 
     /// `syncline serve`.
     pub(crate) async fn serve(manifest: &str) -> Self {
-        let Manifest { server, log, schema } = Manifest::parse(manifest).unwrap();
+        let Manifest { server, log, schema, .. } = Manifest::parse(manifest).unwrap();
         let options = ServerOptions {
             mode: Mode::Serve,
             allowed_origins: server.allowed_origins,
