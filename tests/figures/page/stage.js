@@ -167,6 +167,16 @@ function summary({ entity }) {
   return digest(engine.store.list(entity));
 }
 
+/** Every row of these entities. */
+function lists(entities) {
+  return Object.fromEntries(entities.map((entity) => [entity, engine.store.list(entity)]));
+}
+
+/** The text of the engine's export. */
+async function exported() {
+  return (await engine.export()).text();
+}
+
 /** How many rows of an entity are on disk. */
 async function rowsOnDisk({ app, entity }) {
   const raw = await openRaw(app);
@@ -188,8 +198,10 @@ window.stage = {
   about,
   close,
   coldStart,
+  exported,
   insertBatches,
   insertSingles,
+  lists,
   moduleInit,
   offline,
   open,

@@ -28,10 +28,10 @@ export async function importRows(program, { file, entity, db }) {
 }
 
 /** Starts `syncline dev` and resolves when it listens. */
-export async function startServer(program, { db, statics, port = 0, isolated = false }) {
-  const options = ["dev", "--db", db, "--addr", `127.0.0.1:${port}`, "--static", statics];
-  if (isolated) options.push("--cross-origin-isolated");
-  const child = spawn(program, options, { stdio: ["ignore", "pipe", "pipe"] });
+export async function startServer(program, { db, statics, port = 0, isolated = false, options = [] }) {
+  const all = ["dev", "--db", db, "--addr", `127.0.0.1:${port}`, "--static", statics, ...options];
+  if (isolated) all.push("--cross-origin-isolated");
+  const child = spawn(program, all, { stdio: ["ignore", "pipe", "pipe"] });
   const log = [];
   const gone = once(child, "exit");
   child.on("exit", (code, signal) => log.push(`(the process ended: ${signal ?? code})`));

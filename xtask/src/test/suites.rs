@@ -42,7 +42,7 @@ pub(super) const SUITES: &[Suite] = &[
         about: "a shorter story of the demo in WebKitGTK (WebDriver)",
         run: |repo| e2e_webdriver(repo, Browser::Webkit),
     },
-    Suite { name: "import", about: "200,000 real flights: imported, synced to a browser, compared", run: import },
+    Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
 ];
 
 fn native(repo: &Repo) -> anyhow::Result<()> {
