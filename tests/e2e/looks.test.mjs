@@ -21,8 +21,9 @@ story(
     await phone.page.getByRole("button", { name: "3 members" }).click();
     await phone.page.getByRole("link", { name: "Back to the channels" }).click();
     await phone.screenshot("12-narrow-channels");
-    const overflow = await phone.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.equal(overflow, 0, "the page is wider than its window");
+    await fitsAllSizes(phone);
+    await phone.openChannel("weekend");
+    await fitsAllSizes(phone);
   },
 );
 
@@ -70,8 +71,37 @@ story(
       await visitor.page.getByRole("button", { name: "Write 100" }).first().press("Enter");
       await visitor.page.locator('.ledger[data-settled="true"][data-written="100"]').waitFor();
       await visitor.screenshot(name);
-      assert.equal(await visitor.page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+      await fitsAllSizes(visitor);
       await visitor.close();
     }
   },
 );
+
+/** Holds the page to its window's width, on narrower windows too and with letters as wide as other machines' fonts have. */
+async function fitsAllSizes({ page }) {
+  const given = page.viewportSize();
+  for (const width of [given.width, 1024, 768, 360, 320].filter((one) => one <= given.width)) {
+    await page.setViewportSize({ ...given, width });
+    for (const letters of [16, 20, 24]) {
+      const outside = await page.evaluate(sticksOut, letters);
+      assert.deepEqual(outside, [], `what sticks out of ${width} px with letters of ${letters} px`);
+    }
+  }
+  await page.setViewportSize(given);
+}
+
+/** Runs in the page: what reaches beyond the right edge of the window when letters are that large. */
+function sticksOut(letters) {
+  const root = document.documentElement;
+  root.style.fontSize = `${letters}px`;
+  const names = [...document.body.querySelectorAll("*")]
+    .map((element) => ({ element, beyond: element.getBoundingClientRect().right - innerWidth }))
+    .filter(({ beyond }) => beyond >= 1)
+    .map(({ element, beyond }) => {
+      const text = element.textContent.slice(0, 30);
+      return `${element.tagName.toLowerCase()}.${element.className} by ${beyond.toFixed(1)} px: ${text}`;
+    });
+  const wider = root.scrollWidth - innerWidth;
+  root.style.fontSize = "";
+  return wider > 0 ? [`the page by ${wider} px`, ...names] : names;
+}
