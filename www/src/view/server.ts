@@ -8,7 +8,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
   const wires = stage.devices.map((_, index) =>
     element("span", { class: `wire wire-${index}`, attributes: { "aria-hidden": "true" } }),
   );
-  const state = element("p", { class: "server-says", attributes: { role: "status" } });
+  const says = element("p", { class: "server-says", attributes: { role: "status" } });
   const kill = button("Kill the server", "danger-solid", () => {
     void (stage.server === "killed" ? stage.restart() : stage.kill());
   });
@@ -34,7 +34,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
       { class: "rack", attributes: { "aria-hidden": "true" } },
       ...[1, 2, 3].map(() => element("span", { class: "unit" })),
     ),
-    element("div", { class: "server-name" }, element("h2", {}, "Server"), state),
+    element("div", { class: "server-name" }, element("h2", {}, "Server"), says),
     kill,
     hint,
     element("h3", {}, "Who holds the messages"),
@@ -45,7 +45,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
     update: (ledger) => {
       const shown = stateOf(stage);
       root.dataset.server = shown;
-      setText(state, STATES[shown]);
+      setText(says, STATES[shown]);
       kill.disabled = !stage.canKill || shown === "starting";
       setText(kill, shown === "killed" || shown === "starting" ? "Restart the server" : "Kill the server");
       kill.className = shown === "killed" || shown === "starting" ? "primary" : "danger-solid";
