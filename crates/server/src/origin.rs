@@ -4,7 +4,7 @@
 //! a foreign page in the same browser (Origin), a name that was rebound to this address (Host), the network (a proxy).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -23,17 +23,19 @@ pub(crate) struct OriginPolicy {
     /// Whether only loopback names are answered, and all of them.
     loopback_only: bool,
     listed: BTreeSet<String>,
+    /// The origins that were refused and logged; clones share them.
+    refused: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl OriginPolicy {
     /// The rule of `syncline dev`: loopback, and what the command line adds.
     pub(crate) fn loopback(listed: impl IntoIterator<Item = String>) -> Self {
-        Self { loopback_only: true, listed: normalised(listed) }
+        Self { loopback_only: true, listed: normalised(listed), refused: Arc::default() }
     }
 
     /// The rule of `syncline serve`: the list of the manifest and the command line.
     pub(crate) fn listed(listed: impl IntoIterator<Item = String>) -> Self {
-        Self { loopback_only: false, listed: normalised(listed) }
+        Self { loopback_only: false, listed: normalised(listed), refused: Arc::default() }
     }
 
     /// Whether a page of this origin may talk to the server.
@@ -51,10 +53,36 @@ impl OriginPolicy {
         if self.admits(origin) {
             return Ok(());
         }
-        let setting = if self.loopback_only { "--allow-origin" } else { "`allowed_origins` of [server] in the manifest" };
-        tracing::warn!(origin, "refused a page of an origin that is not in {setting}");
-        Err(ApiError::new(ErrorCode::OriginRefused, format!("pages of {origin:.200} may not use this server"))
-            .with_hint(format!("to admit it, add it to {setting}")))
+        let shown: String = origin.chars().take(ORIGIN_CHARS_SHOWN).collect();
+        let remedy = self.remedy(&shown);
+        self.log_once(&shown, &remedy);
+        Err(ApiError::new(ErrorCode::OriginRefused, format!("pages of {shown} may not use this server")).with_hint(remedy))
+    }
+
+    /// What somebody who wants the page to be admitted has to do.
+    fn remedy(&self, origin: &str) -> String {
+        if !is_origin(origin) {
+            return "such a page has no origin that could be admitted: serve it over http or https, not from a file or a sandboxed frame"
+                .to_owned();
+        }
+        if self.loopback_only {
+            return format!("to admit them, start `syncline dev` with --allow-origin {origin}");
+        }
+        format!(
+            "to admit them, add {origin:?} to `allowed_origins` in the [server] table of the manifest, or start `syncline serve` with --allow-origin {origin}"
+        )
+    }
+
+    /// Logs an origin the first time only: a page that is refused tries again and again, and so may a thousand readers of it.
+    fn log_once(&self, origin: &str, remedy: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= REFUSED_ORIGINS_MAX || !refused.insert(origin.to_owned()) {
+            return;
+        }
+        tracing::warn!("refused pages of {origin:?}; {remedy}");
+        if refused.len() == REFUSED_ORIGINS_MAX {
+            tracing::warn!("{REFUSED_ORIGINS_MAX} origins were refused; further ones are refused without a line");
+        }
     }
 }
 
@@ -77,6 +105,11 @@ pub(crate) fn cors(policy: OriginPolicy) -> CorsLayer {
 
 /// Makes a REST write repeatable; its value is an op_id.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Origins whose refusal is logged; who sends made-up ones must fill neither the log nor the memory.
+const REFUSED_ORIGINS_MAX: usize = 100;
+/// How much of an origin is shown; names of hosts are shorter.
+const ORIGIN_CHARS_SHOWN: usize = 300;
 
 /// What Chromium caps it at; without it a browser asks again after five seconds.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(2);

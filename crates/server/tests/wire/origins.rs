@@ -1,5 +1,8 @@
 //! Which hosts, pages and proxies are answered, and what the files carry with them.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use syncline_core::server::Schema;
 use syncline_server::{ServerOptions, StartError, StaticFiles};
 
@@ -62,6 +65,61 @@ async fn serve_answers_the_pages_of_its_list() {
         refused.refused(403, "ORIGIN_REFUSED");
     }
     http.call("GET", "/health", &[("x-forwarded-for", "1.2.3.4")], "").await.ok();
+}
+
+/// What is logged on this thread while the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_refused_origin_is_logged_once_with_the_setting_that_admits_it() {
+    let origin = "https://other.example:8443";
+    for (server, setting) in [
+        (TestServer::dev().await, "--allow-origin https://other.example:8443"),
+        (TestServer::serve(CHAT).await, r#"add "https://other.example:8443" to `allowed_origins` in the [server] table"#),
+    ] {
+        let log = Log::default();
+        let captured = log.capture();
+        let http = server.anonymous();
+        for _ in 0..3 {
+            let refused = http.call("GET", "/health", &[("origin", origin)], "").await.refused(403, "ORIGIN_REFUSED");
+            assert!(refused["error"]["hint"].as_str().unwrap().contains(setting), "{refused}");
+            assert!(Socket::offer(server.address, "syncline.1", &[("origin", origin)]).await.is_err());
+        }
+        let file = http.call("GET", "/health", &[("origin", "null")], "").await.refused(403, "ORIGIN_REFUSED");
+        assert!(file["error"]["hint"].as_str().unwrap().contains("no origin that could be admitted"), "{file}");
+        for number in 0..200 {
+            http.call("GET", "/health", &[("origin", &format!("https://{number}.example"))], "").await;
+        }
+        drop(captured);
+        let lines = log.lines();
+        let about = lines.iter().filter(|line| line.contains("other.example")).collect::<Vec<_>>();
+        assert!(about.len() == 1 && about[0].contains(setting), "{about:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains("refused pages of")).count(), 100, "made-up origins fill no log");
+        assert!(lines.last().unwrap().contains("further ones are refused without a line"));
+    }
 }
 
 #[tokio::test]
