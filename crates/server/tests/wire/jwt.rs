@@ -24,8 +24,8 @@ fn keys() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/keys"))
 }
 
-fn secret(_: &str) -> Option<String> {
-    Some(SECRET.to_owned())
+fn secret(name: &str) -> Option<String> {
+    (name == "SECRET").then(|| SECRET.to_owned())
 }
 
 async fn server(table: &AuthTable, folder: &Path) -> TestServer {
