@@ -9,6 +9,7 @@ mod membership;
 mod policy;
 mod schema;
 mod schema_change;
+mod stamp;
 
 pub use apply::{FieldError, insert_image, update_image};
 pub use datetime::normalise_datetime;
@@ -16,3 +17,4 @@ pub use membership::{MembershipCounts, Memberships, value_key};
 pub use policy::{MembershipSpec, Policy, PolicyError};
 pub use schema::{Entity, Field, FieldType, Operation, Policies, Schema, SchemaError};
 pub use schema_change::SchemaChange;
+pub use stamp::{Stamp, Stamper, check_stamps};

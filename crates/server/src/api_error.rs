@@ -107,6 +107,7 @@ impl From<PushError> for ApiError {
         match error {
             // The client's other tab leads now; over a socket this is close code 4430.
             PushError::Fenced { .. } => Self::new(ErrorCode::Forbidden, error.to_string()),
+            PushError::NotAMember => Self::new(ErrorCode::IdentityChanged, error.to_string()),
         }
     }
 }

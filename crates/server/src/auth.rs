@@ -28,7 +28,7 @@ impl Caller {
             return Err(ApiError::new(ErrorCode::TokenTooLong, format!("a token has at most {} bytes", limits::TOKEN_BYTES_MAX)));
         }
         let session = match &app.jwt {
-            Some(verifier) if JwtVerifier::is_jwt(&token) => verifier.session(&token)?,
+            Some(verifier) if JwtVerifier::is_jwt(&token) => member_session(app, verifier.session(&token)?).await?,
             Some(_) | None => app.store.session(&token).await?,
         };
         let Reader { user_id, tenant_id, .. } = session.reader.clone();
@@ -68,6 +68,17 @@ impl Caller {
         let message = format!("the session is {}, the client states {}", described(&self.identity), described(claimed));
         Err(ApiError::new(ErrorCode::IdentityChanged, message).with_hint("ask /api/auth/me who the session is"))
     }
+}
+
+/// Nothing of such a session is stored, so the store has not looked whether its user is a member.
+async fn member_session(app: &App, mut session: Session) -> Result<Session, ApiError> {
+    if let Reader { user_id: Some(user), tenant_id: Some(tenant), .. } = &session.reader
+        && app.store.schema().tenants().is_some()
+        && !app.store.may_be_in(user, tenant).await?
+    {
+        session.reader.tenant_id = None;
+    }
+    Ok(session)
 }
 
 fn described(identity: &Identity) -> String {

@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use syncline_core::server::{Entity, Field, FieldType, Operation, Policies, Policy, PolicyError, Schema, SchemaError};
+use syncline_core::server::{
+    Entity, Field, FieldType, MembershipSpec, Operation, Policies, Policy, PolicyError, Schema, SchemaError, Stamp,
+};
 
 use crate::jwt::AuthTable;
 use crate::store::LogRetention;
@@ -65,6 +67,16 @@ pub enum ManifestError {
         /// What stands there.
         found: String,
     },
+    /// A stamp that does not exist.
+    #[error("entities.{entity}.fields.{field}: no stamp {found:?}; there are user and tenant")]
+    Stamp {
+        /// Whose field.
+        entity: String,
+        /// Which.
+        field: String,
+        /// What stands there.
+        found: String,
+    },
     /// A default that JSON cannot hold.
     #[error("entities.{entity}.fields.{field}: the default cannot be stored")]
     Default {
@@ -109,7 +121,11 @@ impl Manifest {
             let entity = entity(&name, table)?;
             entities.insert(name, entity);
         }
-        Ok(Self { server: file.server, auth: file.auth, log: file.log, schema: Schema::declared(entities)? })
+        let mut schema = Schema::declared(entities)?;
+        if let Some(TenantsTable { entity, tenant_field, user_field }) = file.tenants {
+            schema = schema.with_tenants(MembershipSpec { entity, value_field: tenant_field, user_field })?;
+        }
+        Ok(Self { server: file.server, auth: file.auth, log: file.log, schema })
     }
 }
 
@@ -121,8 +137,18 @@ struct ManifestFile {
     auth: Option<AuthTable>,
     #[serde(default)]
     log: LogRetention,
+    tenants: Option<TenantsTable>,
     #[serde(default)]
     entities: BTreeMap<String, EntityTable>,
+}
+
+/// The `[tenants]` table: whose rows make a user a member of an organisation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantsTable {
+    entity: String,
+    tenant_field: String,
+    user_field: String,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +162,7 @@ struct EntityTable {
 
 /// `body = "string"`, or a table with more.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a type, or a table with type, optional, default, unique, index and nothing else")]
+#[serde(untagged, expecting = "a type, or a table with type, optional, default, unique, index, stamp and nothing else")]
 enum FieldEntry {
     Type(String),
     Table(FieldTable),
@@ -154,6 +180,7 @@ struct FieldTable {
     unique: bool,
     #[serde(default)]
     index: bool,
+    stamp: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -190,7 +217,9 @@ fn entity(name: &str, table: EntityTable) -> Result<Entity, ManifestError> {
 
 fn field(entity: &str, name: &str, entry: FieldEntry) -> Result<Field, ManifestError> {
     let table = match entry {
-        FieldEntry::Type(kind) => FieldTable { r#type: kind, optional: false, default: None, unique: false, index: false },
+        FieldEntry::Type(kind) => {
+            FieldTable { r#type: kind, optional: false, default: None, unique: false, index: false, stamp: None }
+        }
         FieldEntry::Table(table) => table,
     };
     let Some(kind) = FieldType::from_name(&table.r#type) else {
@@ -203,5 +232,13 @@ fn field(entity: &str, name: &str, entry: FieldEntry) -> Result<Field, ManifestE
                 .map_err(|_| ManifestError::Default { entity: entity.to_owned(), field: name.to_owned() })?,
         ),
     };
-    Ok(Field { kind, optional: table.optional, default, unique: table.unique, index: table.index })
+    let stamp = match table.stamp {
+        None => None,
+        Some(found) => Some(Stamp::from_name(&found).ok_or_else(|| ManifestError::Stamp {
+            entity: entity.to_owned(),
+            field: name.to_owned(),
+            found,
+        })?),
+    };
+    Ok(Field { kind, optional: table.optional, default, unique: table.unique, index: table.index, stamp })
 }

@@ -68,6 +68,13 @@ pub struct Reader {
     pub roles: Vec<String>,
 }
 
+impl Reader {
+    /// Whether it is this user in this organisation.
+    pub(crate) fn is(&self, user_id: &str, tenant_id: &str) -> bool {
+        self.user_id.as_deref() == Some(user_id) && self.tenant_id.as_deref() == Some(tenant_id)
+    }
+}
+
 /// Who pushes.
 #[derive(Debug, Clone, Default)]
 pub struct Writer {
@@ -216,6 +223,9 @@ pub enum PushError {
         /// The highest fence seen.
         current: u64,
     },
+    /// The user is no member of the session's organisation any more.
+    #[error("the user is no member of this organisation any more")]
+    NotAMember,
 }
 
 /// Why a read was not answered.
@@ -268,7 +278,7 @@ struct Shared {
     writer: WriterHandle,
     reads: Arc<ReadPool>,
     heads: Arc<Heads>,
-    sessions: SessionCache,
+    sessions: Arc<SessionCache>,
 }
 
 impl fmt::Debug for Store {
@@ -285,9 +295,10 @@ impl Store {
     pub fn open(path: &Path, schema: Schema, options: StoreOptions) -> Result<Self, StoreError> {
         let (connection, facts) = database::open_writer(path, &schema, options.policies)?;
         let heads = Arc::new(Heads::load(&connection)?);
-        let writer = WriterHandle::start(connection, Arc::clone(&heads), options.queue);
+        let sessions = Arc::new(SessionCache::new());
+        let writer = WriterHandle::start(connection, Arc::clone(&heads), Arc::clone(&sessions), options.queue);
         let reads = Arc::new(ReadPool::new(path.to_owned(), options.readers));
-        let shared = Shared { schema: Arc::new(schema), facts, writer, reads, heads, sessions: SessionCache::new() };
+        let shared = Shared { schema: Arc::new(schema), facts, writer, reads, heads, sessions };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -316,6 +327,7 @@ impl Store {
             let tenant = tenant_key(&writer.reader);
             Ok(pushed.map(|pushed| {
                 announcements.heads.extend(pushed.head.map(|head| (tenant.to_owned(), head)));
+                announcements.sessions.extend(pushed.sessions);
                 pushed.results
             }))
         });
@@ -433,7 +445,8 @@ impl Store {
         if let Some(known) = self.shared.sessions.find(hash, now()) {
             return known.at(now());
         }
-        let stored = self.shared.reads.run(move |connection| StoredSession::load(connection, hash)).await?;
+        let schema = Arc::clone(&self.shared.schema);
+        let stored = self.shared.reads.run(move |connection| StoredSession::load(connection, &schema, hash)).await?;
         let stored = stored.ok_or(SessionError::Unknown)?;
         self.shared.sessions.keep(stored.clone(), now());
         stored.at(now())
@@ -461,6 +474,15 @@ impl Store {
         let found = self.shared.writer.run(move |connection, _| task(connection)).await?;
         self.shared.sessions.changed(SessionEvent::TenantChanged { token_hash });
         if found { Ok(()) } else { Err(StoreError::NoSession) }
+    }
+
+    /// Whether a user may be in an organisation: as the membership rows say, if the schema names them.
+    ///
+    /// # Errors
+    /// When the store cannot look.
+    pub async fn may_be_in(&self, user_id: &str, tenant_id: &str) -> Result<bool, StoreError> {
+        let (schema, user_id, tenant_id) = (Arc::clone(&self.shared.schema), user_id.to_owned(), tenant_id.to_owned());
+        self.shared.reads.run(move |connection| member_lookup::may_be_in(connection, &schema, &user_id, &tenant_id)).await
     }
 
     /// Follows the ends and tenant changes of sessions.

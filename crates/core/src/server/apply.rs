@@ -43,6 +43,12 @@ pub enum FieldError {
         /// The declared type.
         expected: &'static str,
     },
+    /// A field that the server writes itself says somebody else.
+    #[error("{field} is written by the server: leave it out")]
+    Stamped {
+        /// Which.
+        field: String,
+    },
     /// The fields name another id than the change.
     #[error("the field id says another id than the change")]
     Id,
@@ -59,6 +65,7 @@ impl FieldError {
             Self::Missing { .. } | Self::Null { .. } => ErrorCode::MissingField,
             Self::Type { .. } => ErrorCode::TypeMismatch,
             Self::Range { .. } => ErrorCode::ValueOutOfRange,
+            Self::Stamped { .. } => ErrorCode::PolicyDenied,
             Self::Id => ErrorCode::InvalidValue,
             Self::Value(error) => error.code(),
         }
@@ -187,7 +194,7 @@ mod tests {
     }
 
     fn entity() -> Entity {
-        let field = |kind, optional, default| Field { kind, optional, default, unique: false, index: false };
+        let field = |kind, optional, default| Field { kind, optional, default, unique: false, index: false, stamp: None };
         let fields = [
             ("title", field(FieldType::String, false, None)),
             ("count", field(FieldType::Int, false, Some(json!(0)))),

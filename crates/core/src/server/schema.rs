@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use syncline_protocol::EntityName;
 
-use crate::server::{MembershipSpec, Policy};
+use crate::server::{MembershipSpec, Policy, Stamp};
 
 /// What a server accepts and shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Schema {
     entities: Option<BTreeMap<String, Entity>>,
     specs: BTreeSet<MembershipSpec>,
     fingerprint: String,
+    /// Which rows make a user a member of an organisation; `None` declares no organisations.
+    tenants: Option<MembershipSpec>,
 }
 
 /// One kind of row.
@@ -39,6 +41,8 @@ pub struct Field {
     pub unique: bool,
     /// Whether the store keeps an index of it.
     pub index: bool,
+    /// What the server writes into it when a row is inserted; nobody else writes it then.
+    pub stamp: Option<Stamp>,
 }
 
 /// What a field holds; `docs/values.md` has the details.
@@ -173,6 +177,17 @@ pub enum SchemaError {
         /// Which.
         field: String,
     },
+    /// A field that cannot hold what the server is to write into it.
+    #[error("{entity}.{field} has a stamp, so it is a string without a default")]
+    Stamp {
+        /// Whose field.
+        entity: String,
+        /// Which.
+        field: String,
+    },
+    /// The membership of organisations names what is not declared.
+    #[error("[tenants] names {0}, which is not declared")]
+    Tenants(String),
     /// A policy that names what is not declared.
     #[error("the {operation} policy of {entity} names {name}, which is not declared")]
     Undeclared {
@@ -188,7 +203,7 @@ pub enum SchemaError {
 impl Schema {
     /// Any entity, any JSON row, everything readable and writable by everybody. For development.
     pub fn open() -> Self {
-        Self { entities: None, specs: BTreeSet::new(), fingerprint: "open".to_owned() }
+        Self { entities: None, specs: BTreeSet::new(), fingerprint: "open".to_owned(), tenants: None }
     }
 
     /// Checks declared entities.
@@ -207,7 +222,26 @@ impl Schema {
         }
         let policies: Vec<String> = entities.iter().map(|(name, entity)| format!("{name}:{:?}", entity.policies.read)).collect();
         let fingerprint = policies.join(";");
-        Ok(Self { entities: Some(entities), specs, fingerprint })
+        Ok(Self { entities: Some(entities), specs, fingerprint, tenants: None })
+    }
+
+    /// Says which rows make a user a member of an organisation. Those rows live outside of all organisations.
+    ///
+    /// # Errors
+    /// When the entity or a field of it is not declared.
+    pub fn with_tenants(self, membership: MembershipSpec) -> Result<Self, SchemaError> {
+        let Some(entity) = self.entity(&membership.entity) else { return Err(SchemaError::Tenants(membership.entity)) };
+        for field in [&membership.value_field, &membership.user_field] {
+            if !has_field(entity, field) {
+                return Err(SchemaError::Tenants(format!("{}.{field}", membership.entity)));
+            }
+        }
+        Ok(Self { tenants: Some(membership), ..self })
+    }
+
+    /// Which rows make a user a member of an organisation; `None` when there are none to be a member of.
+    pub const fn tenants(&self) -> Option<&MembershipSpec> {
+        self.tenants.as_ref()
     }
 
     /// Whether any entity and any row will do.
@@ -307,12 +341,20 @@ fn check_fields(entity_name: &str, entity: &Entity) -> Result<(), SchemaError> {
             let (entity, field) = place();
             return Err(SchemaError::JsonIndex { entity, field });
         }
+        if field.stamp.is_some() && (field.kind != FieldType::String || field.default.is_some()) {
+            let (entity, field) = place();
+            return Err(SchemaError::Stamp { entity, field });
+        }
         if field.default.as_ref().is_some_and(|default| crate::server::apply::typed(name, field, default).is_err()) {
             let (entity, field) = place();
             return Err(SchemaError::Default { entity, field });
         }
     }
     Ok(())
+}
+
+fn has_field(entity: &Entity, field: &str) -> bool {
+    field == "id" || entity.fields.contains_key(field)
 }
 
 fn check_policy(
@@ -322,9 +364,8 @@ fn check_policy(
     operation: Operation,
 ) -> Result<(), SchemaError> {
     let mut missing = None;
-    let has = |entity: &Entity, field: &str| field == "id" || entity.fields.contains_key(field);
     entity.policies.of(operation).visit_fields(&mut |field, spec| {
-        if !has(entity, field) {
+        if !has_field(entity, field) {
             missing = Some(format!("{name}.{field}"));
         }
         let Some(spec) = spec else { return };
@@ -332,7 +373,7 @@ fn check_policy(
             None => missing = Some(spec.entity.clone()),
             Some(source) => {
                 for field in [&spec.value_field, &spec.user_field] {
-                    if !has(source, field) {
+                    if !has_field(source, field) {
                         missing = Some(format!("{}.{field}", spec.entity));
                     }
                 }

@@ -90,18 +90,28 @@ pub(super) async fn select_org(State(app): State<Arc<App>>, caller: Caller, body
     };
     if let Some(org_id) = &org_id {
         check_id("orgId", org_id)?;
-        if app.mode == Mode::Serve {
-            return Err(ApiError::new(
-                ErrorCode::NotAMember,
-                format!("nobody is a member of {org_id:?}: the manifest declares no organisations"),
-            ));
-        }
+        check_membership(&app, session, org_id).await?;
     }
     match app.store.select_tenant(token, org_id.as_deref()).await {
         Ok(()) => Ok(Json(json!({"tenantId": org_id}))),
         Err(StoreError::NoSession) => Err(signed_out()),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn check_membership(app: &App, session: &Session, org_id: &str) -> Result<(), ApiError> {
+    if app.store.schema().tenants().is_none() {
+        if app.mode == Mode::Dev {
+            return Ok(());
+        }
+        let message = format!("nobody is a member of {org_id:?}: the manifest declares no organisations");
+        return Err(ApiError::new(ErrorCode::NotAMember, message).with_hint("[tenants] of the manifest names their memberships"));
+    }
+    let user_id = session.reader.user_id.as_deref().unwrap_or_default();
+    if app.store.may_be_in(user_id, org_id).await? {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::NotAMember, format!("{user_id:?} is no member of {org_id:?}")))
 }
 
 fn signed_out() -> ApiError {

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_text_becomes_what_its_field_declares() {
-        let field = |kind, optional| Field { kind, optional, default: None, unique: false, index: false };
+        let field = |kind, optional| Field { kind, optional, default: None, unique: false, index: false, stamp: None };
         let cases = [
             (None, "01234", json!("01234")),
             (None, "", json!("")),

@@ -223,7 +223,13 @@ impl SocketWriter {
             Ok(SessionEvent::TenantChanged { token_hash }) if Some(token_hash) == own => {
                 end(CloseCode::IdentityChanged, ErrorCode::IdentityChanged, "the session has another tenant")
             }
-            Ok(SessionEvent::Revoked { .. } | SessionEvent::TenantChanged { .. }) => Ok(()),
+            Ok(SessionEvent::MembershipEnded { user_id, tenant_id }) if self.caller.reader().is(&user_id, &tenant_id) => {
+                let message = "the user is no member of this organisation any more";
+                end(CloseCode::IdentityChanged, ErrorCode::IdentityChanged, message)
+            }
+            Ok(SessionEvent::Revoked { .. } | SessionEvent::TenantChanged { .. } | SessionEvent::MembershipEnded { .. }) => {
+                Ok(())
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => self.check_session().await,
             Err(broadcast::error::RecvError::Closed) => end(CloseCode::Restarting, ErrorCode::Busy, "the server is going down"),
         }

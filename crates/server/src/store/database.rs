@@ -242,6 +242,9 @@ fn wanted_indexes(schema: &Schema) -> BTreeMap<String, String> {
             rows_index(entity, &[field]);
         }
     }
+    if schema.tenants().is_some() {
+        wanted.insert("schema_sessions_user".to_owned(), "sessions(user_id, tenant)".to_owned());
+    }
     for spec in schema.read_specs() {
         let name = format!("schema_log_{}", index_name_part(&spec.entity));
         wanted.insert(name, format!("log(tenant, seq) WHERE entity = '{}'", spec.entity));
@@ -265,9 +268,9 @@ fn index_name_part(name: &str) -> String {
     part
 }
 
-/// Every membership that any policy looks up.
+/// Every membership that is looked up, by a policy or for a session.
 fn specs(schema: &Schema) -> Vec<&MembershipSpec> {
-    let mut specs = Vec::new();
+    let mut specs: Vec<&MembershipSpec> = schema.tenants().into_iter().collect();
     for (_, entity) in schema.entities() {
         let policies = &entity.policies;
         for policy in [&policies.read, &policies.insert, &policies.update, &policies.delete] {

@@ -61,6 +61,14 @@ impl Memberships for MemberLookup<'_> {
     }
 }
 
+/// Whether a user may be in an organisation: as the membership rows say, if the schema names them.
+pub(crate) fn may_be_in(connection: &Connection, schema: &Schema, user: &str, tenant: &str) -> Result<bool, StoreError> {
+    let Some(spec) = schema.tenants() else { return Ok(true) };
+    let Some(key) = syncline_core::server::value_key(&Value::from(tenant)) else { return Ok(false) };
+    // Those rows live outside of all organisations.
+    MemberLookup::new(connection, "").find(spec, user, &key)
+}
+
 /// All memberships of a user that read policies look up, as the tables hold them now.
 pub(crate) fn load_memberships(
     connection: &Connection,

@@ -8,8 +8,9 @@ use syncline_protocol::{ChangeKind, ErrorCode, ErrorDetail, Intent, OpId, Outcom
 
 use crate::store::database::random_u64;
 use crate::store::log::{LogRecord, tenant_key, unsigned};
+use crate::store::member_lookup::may_be_in;
 use crate::store::write::{ApplyError, Origin, Transaction};
-use crate::store::{PushError, StoreError, Writer};
+use crate::store::{PushError, Reader, SessionEvent, StoreError, Writer, session};
 
 /// An intent that was parsed and hashed before the writer thread sees it.
 pub(crate) struct PreparedIntent {
@@ -22,6 +23,8 @@ pub(crate) struct Pushed {
     pub(crate) results: Vec<OutcomeResult>,
     /// The last seq written, if any transaction applied.
     pub(crate) head: Option<u64>,
+    /// What the sessions of others have to notice.
+    pub(crate) sessions: Vec<SessionEvent>,
 }
 
 impl PreparedIntent {
@@ -75,22 +78,25 @@ pub(crate) fn push(
     processed: &[OpId],
     now: u64,
 ) -> Result<Result<Pushed, PushError>, StoreError> {
+    if !is_member(connection, schema, writer)? {
+        return Ok(Err(PushError::NotAMember));
+    }
     if let Err(fenced) = check_fence(connection, writer)? {
         return Ok(Err(fenced));
     }
-    let mut pushed = Pushed { results: Vec::with_capacity(intents.len()), head: None };
+    let pushed = Pushed { results: Vec::with_capacity(intents.len()), head: None, sessions: Vec::new() };
+    let mut evaluation = Evaluation { connection, schema, writer, now, pushed };
     for prepared in intents {
-        let result = match &prepared.intent {
-            Err(error) => outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone())),
-            Ok((intent, hash)) => evaluate(connection, schema, writer, intent, *hash, now)?,
-        };
-        if !result.replayed {
-            pushed.head = result.last_seq.or(pushed.head);
-        }
-        pushed.results.push(result);
+        evaluation.take(prepared)?;
     }
     note_processed(connection, writer, processed, now)?;
-    Ok(Ok(pushed))
+    Ok(Ok(evaluation.pushed))
+}
+
+/// Asked again inside the transaction, because the session was looked up before it.
+fn is_member(connection: &Connection, schema: &Schema, writer: &Writer) -> Result<bool, StoreError> {
+    let Reader { user_id: Some(user), tenant_id: Some(tenant), .. } = &writer.reader else { return Ok(true) };
+    may_be_in(connection, schema, user, tenant)
 }
 
 fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), PushError>, StoreError> {
@@ -116,63 +122,77 @@ fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), Pu
     Ok(Ok(()))
 }
 
-fn evaluate(
-    connection: &Connection,
-    schema: &Schema,
-    writer: &Writer,
-    intent: &Intent,
-    hash: [u8; 16],
+/// A push on its way through its intents.
+struct Evaluation<'a> {
+    connection: &'a Connection,
+    schema: &'a Schema,
+    writer: &'a Writer,
     now: u64,
-) -> Result<OutcomeResult, StoreError> {
-    let tenant = tenant_key(&writer.reader);
-    if let Some(stored) = StoredOutcome::load(connection, tenant, &intent.op_id)? {
-        return Ok(stored.answer(&intent.op_id, hash, writer));
-    }
-    for needed in &intent.after {
-        if !StoredOutcome::load(connection, tenant, needed)?.is_some_and(|stored| stored.did_apply(writer)) {
-            let error = ErrorDetail::new(ErrorCode::DependencyFailed, format!("transaction {needed} did not apply"));
-            return Ok(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error)));
-        }
-    }
-    connection.execute_batch("SAVEPOINT intent")?;
-    let stored = match apply(connection, schema, writer, intent, now) {
-        Ok(records) => {
-            let first_seq = records.first().map(|record| record.seq);
-            let last_seq = records.last().map(|record| record.seq);
-            StoredOutcome::applied(writer, hash, first_seq, last_seq)
-        }
-        Err(ApplyError::Rejected(error)) => {
-            connection.execute_batch("ROLLBACK TO intent")?;
-            StoredOutcome::rejected(writer, hash, error)
-        }
-        Err(ApplyError::Store(error)) => return Err(error),
-    };
-    connection.execute_batch("RELEASE intent")?;
-    stored.store(connection, tenant, &intent.op_id, now)?;
-    Ok(stored.result(&intent.op_id, false))
+    pushed: Pushed,
 }
 
-fn apply(
-    connection: &Connection,
-    schema: &Schema,
-    writer: &Writer,
-    intent: &Intent,
-    now: u64,
-) -> Result<Vec<LogRecord>, ApplyError> {
-    let origin = Origin {
-        op_id: intent.op_id.as_str().to_owned(),
-        client_id: writer.client_id.as_ref().map(ToString::to_string),
-        user_id: writer.reader.user_id.clone(),
-        issued_at: intent.issued_at.0,
-        committed_at: now,
-        schema: intent.schema,
-        mark_seed: random_u64()?,
-    };
-    let mut transaction = Transaction::begin(connection, schema, tenant_key(&writer.reader), origin)?;
-    for change in &intent.changes {
-        transaction.apply(change)?;
+impl Evaluation<'_> {
+    fn take(&mut self, prepared: &PreparedIntent) -> Result<(), StoreError> {
+        let result = match &prepared.intent {
+            Err(error) => outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone())),
+            Ok((intent, hash)) => self.evaluate(intent, *hash)?,
+        };
+        if !result.replayed {
+            self.pushed.head = result.last_seq.or(self.pushed.head);
+        }
+        self.pushed.results.push(result);
+        Ok(())
     }
-    Ok(transaction.finish()?)
+
+    fn evaluate(&mut self, intent: &Intent, hash: [u8; 16]) -> Result<OutcomeResult, StoreError> {
+        let tenant = tenant_key(&self.writer.reader);
+        if let Some(stored) = StoredOutcome::load(self.connection, tenant, &intent.op_id)? {
+            return Ok(stored.answer(&intent.op_id, hash, self.writer));
+        }
+        for needed in &intent.after {
+            if !StoredOutcome::load(self.connection, tenant, needed)?.is_some_and(|stored| stored.did_apply(self.writer)) {
+                let error = ErrorDetail::new(ErrorCode::DependencyFailed, format!("transaction {needed} did not apply"));
+                return Ok(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error)));
+            }
+        }
+        self.connection.execute_batch("SAVEPOINT intent")?;
+        let stored = match self.apply(intent) {
+            Ok(records) => {
+                let first_seq = records.first().map(|record| record.seq);
+                let last_seq = records.last().map(|record| record.seq);
+                StoredOutcome::applied(self.writer, hash, first_seq, last_seq)
+            }
+            Err(ApplyError::Rejected(error)) => {
+                self.connection.execute_batch("ROLLBACK TO intent")?;
+                StoredOutcome::rejected(self.writer, hash, error)
+            }
+            Err(ApplyError::Store(error)) => return Err(error),
+        };
+        self.connection.execute_batch("RELEASE intent")?;
+        stored.store(self.connection, tenant, &intent.op_id, self.now)?;
+        Ok(stored.result(&intent.op_id, false))
+    }
+
+    fn apply(&mut self, intent: &Intent) -> Result<Vec<LogRecord>, ApplyError> {
+        let origin = Origin {
+            op_id: intent.op_id.as_str().to_owned(),
+            client_id: self.writer.client_id.as_ref().map(ToString::to_string),
+            user_id: self.writer.reader.user_id.clone(),
+            issued_at: intent.issued_at.0,
+            committed_at: self.now,
+            schema: intent.schema,
+            mark_seed: random_u64()?,
+        };
+        let mut transaction = Transaction::begin(self.connection, self.schema, tenant_key(&self.writer.reader), origin)?;
+        for change in &intent.changes {
+            transaction.apply(change)?;
+        }
+        for (user_id, tenant_id) in transaction.ended_memberships()? {
+            session::leave_tenant(self.connection, &user_id, &tenant_id)?;
+            self.pushed.sessions.push(SessionEvent::MembershipEnded { user_id, tenant_id });
+        }
+        Ok(transaction.finish()?)
+    }
 }
 
 /// A rejected transaction that its client has dealt with need not be remembered for long. Applied ones are: a later

@@ -7,10 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
+use syncline_core::server::Schema;
 use syncline_protocol::{ErrorCode, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::store::log::unsigned;
+use crate::store::member_lookup::may_be_in;
 use crate::store::{Reader, StoreError};
 
 /// How a session came about.
@@ -96,6 +98,13 @@ pub enum SessionEvent {
         /// SHA-256 of the token.
         token_hash: [u8; 32],
     },
+    /// A user is no member of an organisation any more; all sessions of theirs that have selected it lose it.
+    MembershipEnded {
+        /// Whose.
+        user_id: String,
+        /// The organisation.
+        tenant_id: String,
+    },
 }
 
 /// Longest user or organisation id, in bytes. They are keys of indexes and parts of log records.
@@ -149,6 +158,14 @@ pub(crate) fn select_tenant(connection: &Connection, hash: [u8; 32], tenant: &st
     Ok(connection.execute(sql, params![hash, tenant])? > 0)
 }
 
+/// Takes an organisation from all sessions of a user.
+pub(crate) fn leave_tenant(connection: &Connection, user_id: &str, tenant: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE sessions SET tenant = '' WHERE user_id = ?1 AND tenant = ?2")?
+        .execute([user_id, tenant])?;
+    Ok(())
+}
+
 /// Drops sessions that ended long enough ago for their tokens to be unknown rather than expired.
 pub(crate) fn forget(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
     const KEPT_MS: u64 = 90 * 86_400_000;
@@ -165,8 +182,8 @@ pub(crate) struct StoredSession {
 }
 
 impl StoredSession {
-    /// Reads a session.
-    pub(crate) fn load(connection: &Connection, hash: [u8; 32]) -> Result<Option<Self>, StoreError> {
+    /// Reads a session. An organisation its user is no member of is not the session's, whoever put it there.
+    pub(crate) fn load(connection: &Connection, schema: &Schema, hash: [u8; 32]) -> Result<Option<Self>, StoreError> {
         let mut statement =
             connection.prepare_cached("SELECT user_id, tenant, kind, expires, revoked FROM sessions WHERE token_hash = ?1")?;
         let found = statement
@@ -177,7 +194,12 @@ impl StoredSession {
             .optional()?;
         let Some((user_id, tenant, kind, expires, revoked)) = found else { return Ok(None) };
         let kind = SessionKind::from_name(&kind).ok_or(StoreError::Corrupt { what: "session" })?;
-        let tenant_id = (!tenant.is_empty()).then_some(tenant);
+        let mut tenant_id = (!tenant.is_empty()).then_some(tenant);
+        if let Some(tenant) = &tenant_id
+            && !may_be_in(connection, schema, &user_id, tenant)?
+        {
+            tenant_id = None;
+        }
         let reader = Reader { user_id: Some(user_id), tenant_id, roles: Vec::new() };
         let session = Session { token_hash: hash, reader, kind, expires: Timestamp(expires) };
         Ok(Some(Self { session, revoked: revoked.is_some() }))
@@ -227,8 +249,14 @@ impl SessionCache {
 
     /// Forgets a session and tells its sockets.
     pub(crate) fn changed(&self, event: SessionEvent) {
-        let (SessionEvent::Revoked { token_hash } | SessionEvent::TenantChanged { token_hash }) = &event;
-        self.lock().remove(token_hash);
+        match &event {
+            SessionEvent::Revoked { token_hash } | SessionEvent::TenantChanged { token_hash } => {
+                self.lock().remove(token_hash);
+            }
+            SessionEvent::MembershipEnded { user_id, tenant_id } => {
+                self.lock().retain(|_, (_, stored)| !stored.session.reader.is(user_id, tenant_id));
+            }
+        }
         // Nobody listening is no failure.
         let _ = self.events.send(event);
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
-use syncline_core::server::{Entity, Field, FieldError, Operation, Schema, insert_image, update_image};
+use syncline_core::server::{Entity, Field, FieldError, Operation, Schema, Stamper, check_stamps, insert_image, update_image};
 use syncline_protocol::{Base, ChangeKind, ErrorCode, ErrorDetail, IntentChange, Row, canonical_json, canonical_row};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::store::database::field_expression;
 use crate::store::log::{LogBounds, LogRecord, decode, unsigned};
-use crate::store::member_lookup::MemberLookup;
+use crate::store::member_lookup::{MemberLookup, may_be_in};
 use crate::store::row_json::parse_stored;
 use crate::store::{ImportedRow, StoreError};
 
@@ -37,6 +37,8 @@ pub(crate) struct Transaction<'a> {
     enforce_policies: bool,
     head: u64,
     records: Vec<LogRecord>,
+    /// User and organisation of membership rows that were taken away or changed.
+    left: Vec<(String, Value)>,
 }
 
 /// Why a change was not applied.
@@ -73,7 +75,8 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self, StoreError> {
         let head = LogBounds::load(connection, tenant)?.head;
         let memberships = MemberLookup::new(connection, tenant);
-        Ok(Self { connection, schema, tenant, origin, memberships, enforce_policies: true, head, records: Vec::new() })
+        let (records, left) = (Vec::new(), Vec::new());
+        Ok(Self { connection, schema, tenant, origin, memberships, enforce_policies: true, head, records, left })
     }
 
     /// Lets everything through that the schema's types allow: for imports by whoever owns the database.
@@ -127,7 +130,15 @@ impl<'a> Transaction<'a> {
     /// Makes a row.
     pub(crate) fn insert(&mut self, entity: &str, row_id: &str, data: &Row) -> Result<(), ApplyError> {
         let declared = self.schema.entity(entity);
-        let after = insert_image(declared, row_id, data).map_err(refused)?;
+        let after = match declared.filter(|_| self.enforce_policies) {
+            Some(stamped) => {
+                let mut data = data.clone();
+                self.stamper().stamp(stamped, &mut data).map_err(refused)?;
+                insert_image(declared, row_id, &data)
+            }
+            None => insert_image(declared, row_id, data),
+        };
+        let after = after.map_err(refused)?;
         self.admit(entity, Operation::Insert, row_id, &after)?;
         if self.exists("rows", entity, row_id)? || self.exists("deleted_rows", entity, row_id)? {
             return Err(rejected(ErrorCode::RowExists, format!("{entity}/{row_id} exists, or did")));
@@ -146,7 +157,11 @@ impl<'a> Transaction<'a> {
         self.admit(entity, Operation::Update, row_id, &before.data)?;
         let declared = self.schema.entity(entity);
         let (after, columns) = update_image(declared, row_id, &before.data, patch).map_err(refused)?;
+        if let Some(stamped) = declared.filter(|_| self.enforce_policies) {
+            check_stamps(stamped, &before.data, &after).map_err(refused)?;
+        }
         self.admit(entity, Operation::Update, row_id, &after)?;
+        self.note_membership(entity, row_id, &before.data);
         self.check_unique(declared, entity, row_id, &after)?;
         let seq = self.next_seq();
         let column_seqs = column_seqs_after(&before, &after, &columns, seq);
@@ -168,6 +183,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn delete(&mut self, entity: &str, row_id: &str, base: Option<&Base>) -> Result<(), ApplyError> {
         let before = self.visible_row(entity, row_id)?;
         self.admit(entity, Operation::Delete, row_id, &before.data)?;
+        self.note_membership(entity, row_id, &before.data);
         let seq = self.next_seq();
         self.connection.prepare_cached("DELETE FROM rows WHERE tenant = ?1 AND entity = ?2 AND id = ?3")?.execute([
             self.tenant,
@@ -183,6 +199,34 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// Users who were members of an organisation before this transaction and are not after it.
+    pub(crate) fn ended_memberships(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let mut ended = Vec::new();
+        for (user, tenant) in &self.left {
+            if let Some(tenant) = tenant.as_str()
+                && !may_be_in(self.connection, self.schema, user, tenant)?
+            {
+                ended.push((user.clone(), tenant.to_owned()));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Remembers whom a row made a member of what, if it is such a row.
+    fn note_membership(&mut self, entity: &str, row_id: &str, before: &Row) {
+        let Some(spec) = self.schema.tenants().filter(|spec| spec.entity == entity) else { return };
+        let id = Value::from(row_id);
+        let value = |field: &str| if field == "id" { Some(&id) } else { before.get(field) };
+        if let (Some(Value::String(user)), Some(tenant)) = (value(&spec.user_field), value(&spec.value_field)) {
+            self.left.push((user.clone(), tenant.clone()));
+        }
+    }
+
+    fn stamper(&self) -> Stamper<'_> {
+        let tenant = (!self.tenant.is_empty()).then_some(self.tenant);
+        Stamper { user: self.origin.user_id.as_deref(), tenant }
+    }
+
     /// Writes the log and the head; returns the records, whose range is the transaction's.
     pub(crate) fn finish(mut self) -> Result<Vec<LogRecord>, StoreError> {
         let Some(last) = self.records.last().map(|record| record.seq) else { return Ok(self.records) };
@@ -196,10 +240,15 @@ impl<'a> Transaction<'a> {
     }
 
     fn check_entity(&self, entity: &str) -> Result<(), ApplyError> {
-        if self.schema.has_entity(entity) {
-            return Ok(());
+        if !self.schema.has_entity(entity) {
+            return Err(rejected(ErrorCode::EntityNotFound, format!("there is no entity {entity}")));
         }
-        Err(rejected(ErrorCode::EntityNotFound, format!("there is no entity {entity}")))
+        // Within an organisation such a row would make nobody a member, and its writer would not know.
+        if !self.tenant.is_empty() && self.schema.tenants().is_some_and(|spec| spec.entity == entity) {
+            let message = format!("rows of {entity} are written outside of all organisations: select none first");
+            return Err(rejected(ErrorCode::PolicyDenied, message));
+        }
+        Ok(())
     }
 
     /// The row as stored, or `None`.

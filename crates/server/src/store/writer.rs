@@ -11,9 +11,10 @@ use rusqlite::Connection;
 use syncline_protocol::Timestamp;
 use tokio::sync::oneshot;
 
-use crate::store::StoreError;
 use crate::store::head::Heads;
 use crate::store::push::forget_outcomes;
+use crate::store::session::SessionCache;
+use crate::store::{SessionEvent, StoreError};
 
 /// Sends jobs to the writer thread.
 pub(crate) struct WriterHandle {
@@ -25,6 +26,15 @@ pub(crate) struct WriterHandle {
 pub(crate) struct Announcements {
     /// The last seq of a tenant that has grown.
     pub(crate) heads: Vec<(String, u64)>,
+    /// Sessions that are not what they were.
+    pub(crate) sessions: Vec<SessionEvent>,
+}
+
+impl Announcements {
+    fn append(&mut self, other: Self) {
+        self.heads.extend(other.heads);
+        self.sessions.extend(other.sessions);
+    }
 }
 
 type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -40,9 +50,9 @@ const FORGET_EVERY_MS: u64 = 3_600_000;
 
 impl WriterHandle {
     /// Starts the thread.
-    pub(crate) fn start(connection: Connection, heads: Arc<Heads>, queue: usize) -> Self {
+    pub(crate) fn start(connection: Connection, heads: Arc<Heads>, sessions: Arc<SessionCache>, queue: usize) -> Self {
         let (jobs, waiting) = sync_channel(queue);
-        std::thread::spawn(move || Thread { connection, heads, forgot_at: 0 }.run(&waiting));
+        std::thread::spawn(move || Thread { connection, heads, sessions, forgot_at: 0 }.run(&waiting));
         Self { jobs }
     }
 
@@ -84,6 +94,7 @@ impl WriterHandle {
 struct Thread {
     connection: Connection,
     heads: Arc<Heads>,
+    sessions: Arc<SessionCache>,
     forgot_at: u64,
 }
 
@@ -148,6 +159,10 @@ impl Thread {
             // After some failures SQLite has rolled back by itself, and this one then has nothing to do.
             let _ = self.connection.execute_batch("ROLLBACK");
         } else {
+            // Before the heads, so that nobody is shown rows as somebody they are no longer.
+            for event in announcements.sessions {
+                self.sessions.changed(event);
+            }
             for (tenant, head) in announcements.heads {
                 self.heads.raise(&tenant, head);
             }
@@ -169,7 +184,7 @@ impl Thread {
             return Err((completion, error));
         }
         if done {
-            announcements.heads.append(&mut own.heads);
+            announcements.append(own);
         }
         Ok(completion)
     }

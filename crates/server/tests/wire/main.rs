@@ -23,4 +23,5 @@ mod sessions;
 mod socket_client;
 mod socket_ends;
 mod stream;
+mod tenants;
 mod test_server;
