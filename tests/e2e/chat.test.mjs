@@ -1,6 +1,7 @@
 // The main job, told as people live it. Every window is a browser of its own with a profile on disk.
 
 import assert from "node:assert/strict";
+import { hardships } from "./readable.mjs";
 import { story } from "./story.mjs";
 
 story(
@@ -27,6 +28,7 @@ story(
     await alice.delivered(["confirmed", "local", "local", "local"]);
     await alice.pending(3);
     await alice.screenshot("03-offline");
+    assert.deepEqual(await hardships(alice.page), []);
     await bob.send("Where are you?");
     await bob.delivered(["confirmed", "confirmed"]);
     await alice.close();
@@ -116,6 +118,7 @@ story(
     await alice.openChannel("closing");
     await alice.delivered(["refused"]);
     await alice.screenshot("15-refused-in-place");
+    assert.deepEqual(await hardships(alice.page), []);
     await alice.page.getByRole("button", { name: "Try again" }).click();
     await bob.shows(["Too late"]);
     await alice.delivered(["confirmed"]);

@@ -1,6 +1,7 @@
 // Pictures of the chat as people have it: at night, on a phone, full of members; and that it can be used without a mouse.
 
 import assert from "node:assert/strict";
+import { hardships } from "./readable.mjs";
 import { story } from "./story.mjs";
 
 story(
@@ -15,12 +16,15 @@ story(
     await phone.send("I bring the coffee.");
     await phone.delivered(["confirmed", "confirmed"]);
     await phone.screenshot("10-narrow-channel");
+    assert.deepEqual(await hardships(phone.page), []);
     assert.equal(await phone.page.locator(".status").isVisible(), true);
     await phone.page.getByRole("button", { name: "3 members" }).click();
     await phone.screenshot("11-narrow-members");
+    assert.deepEqual(await hardships(phone.page), []);
     await phone.page.getByRole("button", { name: "3 members" }).click();
     await phone.page.getByRole("link", { name: "Back to the channels" }).click();
     await phone.screenshot("12-narrow-channels");
+    assert.deepEqual(await hardships(phone.page), []);
     await fitsAllSizes(phone);
     await phone.openChannel("weekend");
     await fitsAllSizes(phone);
@@ -71,6 +75,7 @@ story(
       await visitor.page.getByRole("button", { name: "Write 100" }).first().press("Enter");
       await visitor.page.locator('.ledger[data-settled="true"][data-written="100"]').waitFor();
       await visitor.screenshot(name);
+      assert.deepEqual(await hardships(visitor.page), []);
       await fitsAllSizes(visitor);
       await visitor.close();
     }

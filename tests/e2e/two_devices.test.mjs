@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ChatWindow } from "./chat_window.mjs";
 import { Demo } from "./demo.mjs";
+import { hardships } from "./readable.mjs";
 
 const LIMIT_MS = 240_000;
 
@@ -33,6 +34,7 @@ test(
       assert.notEqual(await stage.page.locator(".ledger").getAttribute("data-confirmed"), "201");
       await alice.getByText("Network cut").waitFor();
       await stage.screenshot("20-two-devices-broken");
+      assert.deepEqual(await hardships(stage.page), []);
 
       await stage.page.getByRole("button", { name: "Restart the server" }).click();
       await stage.page.locator('.device[data-pending="0"]').waitFor();
@@ -65,6 +67,7 @@ test(
         assert.match(time, /^\+[\d.]+ (ms|s)$/);
       await life.getByText(/Place \d+ in the server’s log\./).waitFor();
       await stage.screenshot("22-life-of-a-message");
+      assert.deepEqual(await hardships(stage.page), []);
 
       await stage.page.reload();
       await ledger("settled", true);
@@ -102,7 +105,7 @@ test(
 test("a refused write is kept with its reason, tried again, and discarded", { timeout: LIMIT_MS }, (t) =>
   withStage(t, async ({ stage, device, ledger }) => {
     const alice = device("Alice");
-    await alice.getByRole("button", { name: "Forge one" }).click();
+    await alice.getByRole("button", { name: "Write as Bob" }).click();
     await ledger("refused", 1);
     await alice.getByText("Not accepted:").waitFor();
     await alice.getByRole("button", { name: "Try again" }).click();
@@ -110,6 +113,7 @@ test("a refused write is kept with its reason, tried again, and discarded", { ti
     await alice.getByText("Not accepted:").waitFor();
     await ledger("lost", 0);
     await stage.screenshot("23-two-devices-refused");
+    assert.deepEqual(await hardships(stage.page), []);
     await alice.getByRole("button", { name: "Discard" }).click();
     await ledger("written", 0);
     await ledger("refused", 0);
@@ -120,6 +124,7 @@ test("a refused write is kept with its reason, tried again, and discarded", { ti
 test("one button tells the whole story", { timeout: LIMIT_MS }, (t) =>
   withStage(t, async ({ stage, ledger }) => {
     const story = stage.page.getByRole("button", { name: "Break everything" });
+    await stage.page.evaluate(noteJumps);
     await story.press("Enter");
     await stage.page.getByText("The server process is killed").waitFor();
     await stage.page
@@ -128,6 +133,7 @@ test("one button tells the whole story", { timeout: LIMIT_MS }, (t) =>
     assert.equal(await story.isEnabled(), true);
     for (const [key, value] of Object.entries({ written: 225, confirmed: 225, lost: 0, doubled: 0 }))
       await ledger(key, value);
+    assert.deepEqual(await stage.page.evaluate(() => window.jumps), [], "what moved while nobody touched it");
   }),
 );
 
@@ -172,6 +178,25 @@ async function withStage(t, tell) {
     await demo.stop();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+/** Runs in the page: notes what changes its place from now on, other than messages, which scroll. */
+function noteJumps() {
+  window.jumps = [];
+  // What grows keeps one of its edges.
+  const hasJumped = (was, is) =>
+    (was.left !== is.left && was.right !== is.right) || (was.top !== is.top && was.bottom !== is.bottom);
+  new PerformanceObserver((list) => {
+    for (const { sources } of list.getEntries()) {
+      for (const { node, previousRect, currentRect } of sources) {
+        const element = node instanceof Element ? node : node?.parentElement;
+        if (element === null || element === undefined || element.closest(".scroller") !== null) continue;
+        if (!hasJumped(previousRect, currentRect)) continue;
+        const moved = [currentRect.x - previousRect.x, currentRect.y - previousRect.y];
+        window.jumps.push(`${element.tagName.toLowerCase()}.${element.className} by ${moved.join(", ")} px`);
+      }
+    }
+  }).observe({ type: "layout-shift" });
 }
 
 async function messagesOnServer(url) {

@@ -112,9 +112,14 @@ export class Stage {
 
   /** Writes in the other's name, which the server's policy refuses. */
   forge(device: Device): void {
-    const other = this.devices.find((one) => one !== device);
-    if (other === undefined) return;
+    const other = this.otherThan(device);
     this.write(device, other.user, `${capital(device.user)} wrote this in ${capital(other.user)}’s name`);
+  }
+
+  /** The device beside this one. */
+  otherThan(device: Device): Device {
+    const [first, second] = this.devices;
+    return device === first ? second : first;
   }
 
   async kill(): Promise<void> {

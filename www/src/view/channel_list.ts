@@ -8,17 +8,13 @@ import { addressOfChannel, type ChatState, type View } from "./state.ts";
 /** `onCreate` writes the channel with its members. */
 export function channelListView(onCreate: (name: string, members: readonly string[]) => void): View {
   const list = element("ul", { class: "channels" });
+  const create = button("New channel", "quiet", () => dialog.showModal());
   const empty = element("p", { class: "empty" });
   const dialog = createDialog(onCreate);
   const root = element(
     "nav",
     { class: "channel-list", attributes: { "aria-label": "Channels" } },
-    element(
-      "div",
-      { class: "section-head" },
-      element("h2", {}, "Channels"),
-      button("New channel", "quiet", () => dialog.showModal()),
-    ),
+    element("div", { class: "section-head" }, element("h2", {}, "Channels"), create),
     list,
     empty,
     dialog,
@@ -29,8 +25,9 @@ export function channelListView(onCreate: (name: string, members: readonly strin
       reconcile(list, state.channels, (channel) => `${channel.id} ${channel.name}`, channelItem);
       for (const link of list.querySelectorAll("a")) {
         const current = link.hash === (state.channel === null ? "" : addressOfChannel(state.channel.id));
-        link.toggleAttribute("aria-current", current);
+        link.ariaCurrent = current ? "page" : null;
       }
+      create.className = state.channels.length === 0 ? "primary small" : "quiet";
       setText(empty, state.channels.length > 0 ? "" : emptyText(state));
       empty.hidden = state.channels.length > 0;
     },

@@ -21,9 +21,11 @@ export function conversationView(actions: ConversationActions, lives: Lives): Vi
     { class: "back", attributes: { href: "#", "aria-label": "Back to the channels" } },
     "‹",
   );
-  const log = messageLog(actions, lives);
+  const log = messageLog(actions, lives, "Nothing here yet. Say hello.");
   const composer = composerView({ id: "message", takesFocus: true }, actions.send);
-  const nothing = element("div", { class: "nothing-open" });
+  const reason = element("p", {});
+  const leave = element("a", { class: "back-link", attributes: { href: "#" } }, "Back to the channels");
+  const nothing = element("div", { class: "nothing-open" }, reason, leave);
   const open = element(
     "div",
     { class: "open-channel" },
@@ -36,7 +38,7 @@ export function conversationView(actions: ConversationActions, lives: Lives): Vi
     update: (state) => {
       nothing.hidden = state.channel !== null;
       open.hidden = state.channel === null;
-      if (state.channel === null) return setText(nothing, nothingText(state));
+      if (state.channel === null) return setText(reason, nothingText(state));
       setText(title, `# ${state.channel.name}`);
       setText(people, state.members.length === 1 ? "1 member" : `${state.members.length} members`);
       log.update(state);

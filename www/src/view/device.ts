@@ -25,7 +25,7 @@ export function deviceView(
   };
   const again = act((opId: string) => settle(retry(engine, lives, opId)));
   const discard = act((opId: string) => engine.mutations.remove(opId));
-  const log = messageLog({ retry: again, discard }, lives);
+  const log = messageLog({ retry: again, discard }, lives, EMPTY);
   const refused = refusedView(again, discard);
   const composer = composerView(
     { id: `message-${user}`, takesFocus: false },
@@ -34,18 +34,19 @@ export function deviceView(
   const connection = element("p", { class: "device-state", attributes: { role: "status" } });
   const detail = element("p", { class: "device-detail" });
   const cable = button("Cut network", "", () => setCut(device, !device.cable.isCut));
+  cable.dataset.widest = "Mend network";
   const writeMany = button(
     "Write 100",
     "",
     act(() => stage.writeMany(device, MANY)),
   );
   const forge = button(
-    "Forge one",
-    "quiet",
+    `Write as ${capital(stage.otherThan(device).user)}`,
+    "",
     act(() => stage.forge(device)),
   );
   forge.title =
-    "Writes a message in the other’s name. The server’s policy refuses it, and it stays here with the reason.";
+    "A message in the other’s name: the server’s policy refuses it, and it stays here with the reason.";
   const root = element(
     "section",
     { class: "device", attributes: { "aria-label": `${capital(user)}’s device` } },
@@ -53,8 +54,9 @@ export function deviceView(
       "header",
       { class: "device-head" },
       avatar(user),
-      element("div", { class: "device-who" }, element("h2", {}, capital(user)), detail),
+      element("h2", {}, capital(user)),
       connection,
+      detail,
     ),
     element(
       "div",
@@ -89,9 +91,10 @@ export function deviceView(
 function detailText({ pending, failed, storage }: Status, isCut: boolean): string {
   if (storage.kind === "waiting") return "Open in another window; takes over when that is closed";
   const where = storage.kind === "memory" ? "in memory alone" : "on this disk";
-  if (pending > 0) return `${count(pending, "write")} ${where}, not confirmed`;
+  if (pending > 0) return `${count(pending, "write")} ${where}, unconfirmed`;
   if (failed > 0) return `${failed} refused, the rest confirmed`;
   return isCut ? "Nothing to send" : "Everything confirmed";
 }
 
+const EMPTY = "Nothing here yet. Write a message, or 100 at once.";
 const MANY = 100;

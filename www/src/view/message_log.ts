@@ -4,6 +4,7 @@ import type { Delivery, Message } from "../chat.ts";
 import { avatar, button, element, reconcile } from "../element.ts";
 import type { Life, Lives } from "../lives.ts";
 import { arrivedAfter, confirmedAfter, lifeView } from "./life.ts";
+import { refusalButtons } from "./refused.ts";
 import type { ChatState, View } from "./state.ts";
 
 /** What a message can cause. */
@@ -12,12 +13,12 @@ export interface MessageActions {
   discard(opId: string): void;
 }
 
-export function messageLog(actions: MessageActions, lives: Lives): View {
+export function messageLog(actions: MessageActions, lives: Lives, emptyText: string): View {
   const open = new Set<string>();
   let channel: string | null = null;
   let limit = PAGE_MESSAGES;
   let last: ChatState | null = null;
-  const empty = element("p", { class: "empty" }, "Nothing here yet. Say hello.");
+  const empty = element("p", { class: "empty" }, emptyText);
   const earlier = button("Show earlier messages", "quiet earlier", () => {
     limit += PAGE_MESSAGES;
     if (last !== null) view.update(last);
@@ -138,7 +139,7 @@ function markOf({ delivery }: Message, mine: boolean, life: Life | undefined): M
   }
   switch (delivery.state) {
     case "local":
-      return { text: "◌ on this device", meaning: "Kept on this device, not sent yet" };
+      return { text: "◌ local", meaning: "Kept on this device, not sent yet" };
     case "sent":
       return { text: "◔ sent", meaning: "Sent; the server has not answered yet" };
     case "confirmed":
@@ -152,9 +153,8 @@ function refusal(delivery: Delivery & { readonly state: "refused" }, actions: Me
   return element(
     "div",
     { class: "refused" },
-    element("span", {}, `Not accepted: ${delivery.reason}`),
-    button("Try again", "quiet", () => actions.retry(delivery.opId)),
-    button("Discard", "quiet danger", () => actions.discard(delivery.opId)),
+    element("p", {}, `Not accepted: ${delivery.reason}`),
+    refusalButtons(delivery.opId, actions.retry, actions.discard),
   );
 }
 

@@ -18,8 +18,7 @@ export function refusedView(retry: (opId: string) => void, discard: (opId: strin
       "li",
       {},
       element("p", {}, `${describeMutation(mutation)}: ${mutation.error?.message ?? "no reason given"}`),
-      button("Try again", "quiet", () => retry(mutation.opId)),
-      button("Discard", "quiet danger", () => discard(mutation.opId)),
+      refusalButtons(mutation.opId, retry, discard),
     );
   return {
     root,
@@ -28,4 +27,18 @@ export function refusedView(retry: (opId: string) => void, discard: (opId: strin
       reconcile(list, state.refused, (mutation) => mutation.opId, item);
     },
   };
+}
+
+/** What the author of a refused write can decide. */
+export function refusalButtons(
+  opId: string,
+  retry: (opId: string) => void,
+  discard: (opId: string) => void,
+): HTMLElement {
+  return element(
+    "div",
+    { class: "refusal-buttons" },
+    button("Try again", "quiet", () => retry(opId)),
+    button("Discard", "quiet danger", () => discard(opId)),
+  );
 }

@@ -12,6 +12,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
   const kill = button("Kill the server", "danger-solid", () => {
     void (stage.server === "killed" ? stage.restart() : stage.kill());
   });
+  kill.dataset.widest = "Restart the server";
   const hint = element(
     "p",
     { class: "hint" },
@@ -39,6 +40,7 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
     hint,
     element("h3", {}, "Who holds the messages"),
     element("ul", { class: "holders" }, ...holders.map(({ item }) => item)),
+    legend(),
   );
   return {
     root,
@@ -64,6 +66,18 @@ export function serverView(stage: Stage): { readonly root: HTMLElement; update(l
   };
 }
 
+/** What the signs beside the messages say, where there is room to say it. */
+function legend(): HTMLElement {
+  const lines = SIGNS.flatMap(([sign, meaning]) => [element("dt", {}, sign), element("dd", {}, meaning)]);
+  return element(
+    "div",
+    { class: "legend" },
+    element("h3", {}, "Beside each message"),
+    element("dl", {}, ...lines),
+    element("p", { class: "hint" }, "Press one to see the message’s life."),
+  );
+}
+
 /** Without a supervisor all that is known is whether it answers. */
 function stateOf(stage: Stage): Exclude<Liveness, "unknown"> | "silent" {
   if (stage.server !== "unknown") return stage.server;
@@ -74,6 +88,14 @@ function wireOf(isCut: boolean, connection: string): "cut" | "live" | "down" {
   if (isCut) return "cut";
   return connection === "live" ? "live" : "down";
 }
+
+const SIGNS = [
+  ["◌", "on this device alone"],
+  ["◔", "sent, no answer yet"],
+  ["✓", "confirmed after so long"],
+  ["↓", "came from the other"],
+  ["✕", "refused, with the reason"],
+] as const;
 
 const STATES = {
   running: "Running",

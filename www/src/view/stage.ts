@@ -73,12 +73,14 @@ function headOf(stage: Stage): HTMLElement {
   const lead = element("p", { class: "lead", attributes: { role: "status" } }, LEAD);
   const story = button("Break everything", "primary", () => {
     story.disabled = true;
+    root.classList.add("telling");
     const over = (): void => {
       story.disabled = false;
+      root.classList.remove("telling");
     };
     tellStory(stage, (sentence) => setText(lead, sentence ?? END)).then(over, over);
   });
-  return element(
+  const root = element(
     "header",
     { class: "stage-head" },
     element("img", { class: "logo", attributes: { src: "./icon.svg", alt: "", width: "40", height: "40" } }),
@@ -88,9 +90,10 @@ function headOf(stage: Stage): HTMLElement {
       { class: "stage-actions" },
       story,
       button("Count anew", "quiet", () => stage.countAnew()),
-      element("a", { class: "quiet-link", attributes: { href: "./" } }, "The chat alone"),
+      element("a", { class: "quiet-link", attributes: { href: "./" } }, "The chat"),
     ),
   );
+  return root;
 }
 
 const LEAD = "Cut a network, kill the server, keep writing. The ledger counts what became of every message.";

@@ -66,7 +66,7 @@ export function connectionText(connection: Connection, now: number): string {
     case "waiting":
       return connection.retryAt === null
         ? "No connection"
-        : `No connection, next try ${inTime(connection.retryAt - now)}`;
+        : `Offline, retry ${inTime(connection.retryAt - now)}`;
     case "paused":
       return "Offline, as you chose";
     case "unauthorized":
@@ -87,8 +87,8 @@ function heardText(status: Status, now: number): string {
 
 function queueText(status: Status): string {
   const refused = status.failed === 0 ? "" : `${count(status.failed, "change")} refused. `;
-  if (status.pending > 0) return `${refused}${count(status.pending, "change")} not confirmed yet`;
-  return refused === "" ? "All your changes are confirmed" : refused;
+  if (status.pending > 0) return `${refused}${count(status.pending, "change")} unconfirmed`;
+  return refused === "" ? "All changes confirmed" : refused;
 }
 
 function storageText(storage: StorageStatus): string {
