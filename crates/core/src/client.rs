@@ -202,9 +202,7 @@ impl Client {
 
     fn set_now(&mut self, now: Timestamp) {
         if now < self.now {
-            let step = self.now.0 - now.0;
-            self.timers.move_back(step);
-            self.link.server_ahead_ms = self.link.server_ahead_ms.saturating_add_unsigned(step);
+            self.timers.move_back(self.now.0 - now.0);
         }
         self.now = now;
     }

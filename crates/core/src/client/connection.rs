@@ -58,8 +58,9 @@ pub(crate) struct Link {
     heartbeat_ms: u64,
     pub(crate) last_heard_at: Option<Timestamp>,
     pub(crate) server_head: Option<u64>,
-    /// By how much the server's clock is ahead of this device's, in milliseconds.
-    pub(crate) server_ahead_ms: i64,
+    /// What the server's clock said when it greeted. The device's clock may be years off and jump meanwhile; this is at most
+    /// the age of the connection too early.
+    pub(crate) greeted_at: Timestamp,
     /// Whether `Synced` was said on this connection.
     pub(crate) told_synced: bool,
     /// Whether the application was asked for another token since the server last accepted one: asked again for each that is
@@ -77,7 +78,7 @@ impl Link {
             heartbeat_ms: limits::HEARTBEAT_MS,
             last_heard_at: None,
             server_head: None,
-            server_ahead_ms: 0,
+            greeted_at: Timestamp(0),
             told_synced: false,
             asked_for_token: false,
         }
@@ -275,7 +276,7 @@ impl Client {
         self.link.heartbeat_ms = welcome.heartbeat_ms.clamp(1_000, limits::HEARTBEAT_MS);
         self.timers.set(Timer::Heartbeat, self.now.plus_ms(self.link.heartbeat_ms));
         self.link.server_head = Some(welcome.head);
-        self.link.server_ahead_ms = welcome.server_time.0.cast_signed().wrapping_sub(self.now.0.cast_signed());
+        self.link.greeted_at = welcome.server_time;
         self.link.retry_after_ms = 0;
         self.link.told_synced = false;
         self.link.asked_for_token = false;
@@ -293,11 +294,6 @@ impl Client {
             ResumeMode::Stream if self.record.staging.is_none() && self.record.shown.token.is_some() => self.become_live(),
             ResumeMode::Stream | ResumeMode::Pull => self.link.phase = Phase::Pulling(None),
         }
-    }
-
-    /// The time by the server's clock, as far as it is known: the device's may be years off.
-    pub(super) const fn server_now(&self) -> Timestamp {
-        Timestamp(self.now.0.saturating_add_signed(self.link.server_ahead_ms))
     }
 
     /// Writes sent so long ago that the server may have forgotten their outcome are never sent again blindly.

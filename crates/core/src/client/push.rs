@@ -141,7 +141,7 @@ impl Client {
             if let (Some(mutation), true) = (pending, self.storage.reaches_disk())
                 && let Some(key) = mutation.key()
             {
-                records.push((key, mutation.encode(&MutationState::Sent, Some(self.server_now()))));
+                records.push((key, mutation.encode(&MutationState::Sent, Some(self.link.greeted_at))));
             }
         }
         records
@@ -184,13 +184,13 @@ impl Client {
 
     fn send_flight(&mut self) {
         let Some(mut flight) = self.push.flight.take() else { return };
-        let now = self.server_now();
+        let first_sent_at = self.link.greeted_at;
         let mut transactions: Vec<RawJson> = Vec::with_capacity(flight.writes.len());
         for (place, op_id) in &flight.writes {
             let Some(mutation) = self.queue.get_mut(*place) else { continue };
             transactions.push(RawJson::from_checked(mutation.text.as_str()));
             if mutation.state == MutationState::Pending {
-                mutation.first_sent_at = Some(now);
+                mutation.first_sent_at = Some(first_sent_at);
                 self.queue.set_state(*place, MutationState::Sent);
                 if flight.connected {
                     self.notify(Event::MutationSent { op_id: op_id.clone() });

@@ -311,9 +311,13 @@ tests! {
 
     fn a_wrong_clock_neither_fails_a_fresh_write_nor_sends_a_forgotten_one() {
         const SENT: u64 = 1_700_000_000_000;
-        for (clock, floor, expected) in [
-            (1_000, SENT - 1, &["synced 5", "push 1"][..]),
-            (4_000_000_000_000, SENT + 60_000, &["failed: OUTCOME_UNKNOWN", "synced 5"]),
+        const YEAR_MS: i64 = 31_536_000_000;
+        for (clock, jump, floor, expected) in [
+            (1_000, 0, SENT - 1, &["synced 5", "push 1"][..]),
+            (4_000_000_000_000, 0, SENT + 60_000, &["failed: OUTCOME_UNKNOWN", "synced 5"]),
+            // It is set while the connection stands.
+            (SENT, -YEAR_MS, SENT - 1, &["synced 5", "push 1"]),
+            (SENT, YEAR_MS, SENT + 60_000, &["failed: OUTCOME_UNKNOWN", "synced 5"]),
         ] {
             let mut script = Script::unstarted(false);
             script.now = clock;
@@ -323,8 +327,16 @@ tests! {
             script.give(closed(1006));
             script.wait_for_retry();
             greet(&mut script, 0, SENT);
+            script.now = script.now.strict_add_signed(jump);
             script.write();
-            script.pass(100);
+            while script.last_push == 0 {
+                script.give(Input::Wake);
+                if script.state() != "live" {
+                    // A clock set forward looks like a long sleep.
+                    greet(&mut script, 0, SENT);
+                }
+                script.pass(100);
+            }
             script.give(closed(1006));
             script.wait_for_retry();
             script.log.clear();

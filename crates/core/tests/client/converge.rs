@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use syncline_core::client::{Connection, Input, NewChange};
+use syncline_core::client::{Connection, Input, NewChange, StorageState};
 use syncline_protocol::{ChangeKind, OpId, Row, Timestamp};
 
 use crate::disk::Disk;
 use crate::node::Node;
 use crate::random::{Random, for_seeds};
-use crate::server::Server;
+use crate::server::{Rows, Server};
 use crate::tests;
 
 const ENTITIES: [&str; 2] = ["Note", "Todo"];
@@ -24,7 +24,31 @@ struct Faults {
     truncate: u64,
     busy: u64,
     bad: u64,
+    /// The device's clock is set to something else.
+    clock: u64,
+    /// The server goes back to a backup.
+    restore: u64,
+    /// The disk refuses what it is given for a while.
+    full: u64,
+    /// Another tab takes the database over.
+    takeover: u64,
 }
+
+const NO_FAULTS: Faults = Faults {
+    disconnect: 0,
+    crash: 0,
+    power_cut: false,
+    mangle: 0,
+    truncate: 0,
+    busy: 0,
+    bad: 0,
+    clock: 0,
+    restore: 0,
+    full: 0,
+    takeover: 0,
+};
+
+const DAY_MS: i64 = 86_400_000;
 
 struct World {
     random: Random,
@@ -32,6 +56,9 @@ struct World {
     server: Server,
     nodes: Vec<Node>,
     now: Timestamp,
+    backup: Server,
+    /// The rows at each seq in the server's former lives.
+    histories: Vec<BTreeMap<u64, Rows>>,
     /// op_ids that the application discarded before they were sent, or that were told as failed.
     settled: BTreeSet<String>,
 }
@@ -48,14 +75,21 @@ impl World {
             truncate: chance(4),
             busy: chance(5),
             bad: chance(20),
+            clock: chance(2),
+            restore: chance(1),
+            full: chance(1),
+            takeover: chance(1),
         };
         let now = Timestamp(1_700_000_000_000);
         let count = 1 + random.below(3);
         let nodes = (0..count).map(|_| Node::new(&mut random, Disk::default(), now)).collect();
-        Self { random, faults, server: Server::new(), nodes, now, settled: BTreeSet::new() }
+        let (server, backup) = (Server::new(), Server::new());
+        Self { random, faults, server, nodes, now, backup, histories: Vec::new(), settled: BTreeSet::new() }
     }
 
     fn step(&mut self) {
+        // A write whose mark the disk refused goes out unmarked: it could be sent again blindly, after 400 days.
+        self.server.now = if self.faults.full > 0 { Timestamp(0) } else { self.now };
         let index = self.random.below(self.nodes.len());
         self.fault(index);
         let pick = self.random.below(100);
@@ -98,10 +132,50 @@ impl World {
                 _ => line.down.rotate_left(line.down.len().min(1)),
             }
         }
+        if self.random.percent(faults.clock) {
+            let steps = [0, 5_000, -5_000, DAY_MS, -DAY_MS, 3_650 * DAY_MS, -3_650 * DAY_MS];
+            self.nodes[index].clock_ahead_ms = steps[self.random.below(steps.len())];
+        }
+        if self.random.percent(faults.restore) {
+            self.back_up_or_restore();
+        }
+        if self.random.percent(faults.full) {
+            self.nodes[index].disk.failing = 1 + self.random.below(3);
+        }
+        if self.random.percent(faults.takeover) {
+            self.nodes[index].disk.now.fence += 1;
+        }
+        if self.random.percent(20) {
+            self.reload_if_useless(index);
+        }
+    }
+
+    fn back_up_or_restore(&mut self) {
+        if self.random.percent(50) {
+            self.backup = self.server.clone();
+            return;
+        }
+        let epoch = self.server.epoch + 1;
+        let lost = std::mem::replace(&mut self.server, self.backup.clone());
+        self.histories.push(lost.history);
+        self.server.epoch = epoch;
+        for node in &mut self.nodes {
+            node.disconnect(self.now);
+        }
+    }
+
+    /// A person reloads a page that says it was taken over, or keeps everything in memory only.
+    fn reload_if_useless(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let status = node.status();
+        if status.connection == Connection::Paused || matches!(status.storage, StorageState::Memory { .. }) {
+            node.crash(&mut self.random, self.now, 0);
+        }
     }
 
     fn pass_time(&mut self, index: usize) {
-        let ahead = self.random.below(3_000) as u64;
+        let most = if self.random.percent(3) { 300_000 } else { 3_000 };
+        let ahead = self.random.below(most) as u64;
         self.now = self.nodes[index].wake_at.unwrap_or(self.now).max(self.now).min(self.now.plus_ms(ahead + 500));
         self.tick();
     }
@@ -122,8 +196,8 @@ impl World {
             return self.settle_one(index);
         }
         // Refused when it does not fit the view, which is most of the time fine: nothing may have happened then.
-        let before = node.client.mutations_json();
-        if node.client.mutate(self.now, changes).is_err() {
+        let (before, now) = (node.client.mutations_json(), node.device_time(self.now));
+        if node.client.mutate(now, changes).is_err() {
             assert_eq!(node.client.mutations_json(), before, "a refused write leaves nothing behind");
         }
         node.drain();
@@ -158,11 +232,9 @@ impl World {
         }
         let mutation = &mutations[self.random.below(mutations.len())];
         let op_id = OpId::parse(mutation["op_id"].as_str().unwrap()).unwrap();
-        let result = if self.random.percent(50) {
-            node.client.retry(self.now, &op_id).map(drop)
-        } else {
-            node.client.remove(self.now, &op_id)
-        };
+        let now = node.device_time(self.now);
+        let result =
+            if self.random.percent(50) { node.client.retry(now, &op_id).map(drop) } else { node.client.remove(now, &op_id) };
         if result.is_ok() {
             self.settled.insert(op_id.to_string());
         }
@@ -173,16 +245,24 @@ impl World {
     fn check(&mut self) {
         for node in &mut self.nodes {
             let status = node.status();
-            let rows = self.server.history.get(&status.seq).expect("a replica stands where a transaction ended");
             let mutations = node.mutations();
+            let mut shown = View::new();
             for entity in ENTITIES {
-                let of_entity = rows.iter().filter(|((of, _), _)| of == entity);
-                let mut expected: BTreeMap<String, Row> =
-                    of_entity.map(|((_, id), (_, row))| (id.clone(), row.clone())).collect();
-                fold(&mut expected, entity, &mutations);
-                let shown: BTreeMap<String, Row> = node.rows(entity).into_iter().map(|(id, row)| (id, fields_of(row))).collect();
-                assert_eq!(shown, expected, "the view is the base at {} with the open writes over it", status.seq);
+                let fields = node.rows(entity).into_iter().map(|(id, row)| ((entity.to_owned(), id), fields_of(row)));
+                shown.extend(fields);
                 node.check_mirror(entity);
+            }
+            // A former life of the server has the same seqs; only the client knows which life it stands in.
+            let lives = self.histories.iter().chain([&self.server.history]);
+            let views = lives.filter_map(|life| life.get(&status.seq)).map(|rows| {
+                let mut view: View = rows.iter().map(|(key, (_, row))| (key.clone(), row.clone())).collect();
+                fold(&mut view, &mutations);
+                view
+            });
+            let views: Vec<View> = views.collect();
+            assert!(!views.is_empty(), "a replica stands where a transaction ended, not at {}", status.seq);
+            if !views.contains(&shown) {
+                assert_eq!(Some(&shown), views.last(), "the view is the base at {} with the open writes over it", status.seq);
             }
             let is_open = |mutation: &&Value| matches!(mutation["status"].as_str(), Some("pending" | "sent"));
             assert_eq!(status.pending, mutations.iter().filter(is_open).count());
@@ -191,30 +271,39 @@ impl World {
                 node.disk.now.queue.values().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
             for op_id in node.durable.difference(&self.settled) {
                 let on_disk = || stored.iter().any(|record| record.contains(op_id.as_str()));
-                let at_server = || self.server.outcomes.contains_key(&OpId::parse(op_id.as_str()).unwrap());
-                assert!(at_server() || on_disk(), "{op_id} was durable and is nowhere");
+                let at_server = || self.server.has_answered(&OpId::parse(op_id.as_str()).unwrap());
+                // A backup need not have what the application was told to be confirmed.
+                let was_told = || !self.histories.is_empty() && node.ended.contains(op_id);
+                assert!(at_server() || on_disk() || was_told(), "{op_id} was durable and is nowhere");
             }
         }
     }
 
     /// The faults stop: everybody must arrive at the server's rows with nothing left to send.
     fn heal(&mut self) {
-        self.faults = Faults { disconnect: 0, crash: 0, power_cut: false, mangle: 0, truncate: 0, busy: 0, bad: 0 };
+        self.faults = NO_FAULTS;
         self.server.busy = 0;
         for node in &mut self.nodes {
+            node.disk.failing = 0;
             node.disconnect(self.now);
         }
         for _ in 0..400 {
+            for index in 0..self.nodes.len() {
+                // A takeover shows when the disk is asked next.
+                self.reload_if_useless(index);
+            }
             self.run_until_quiet();
             let done = |node: &Node| {
                 let status = node.status();
-                status.seq == self.server.head && status.pending == 0 && status.connection == Connection::Live
+                let arrived = status.seq == self.server.head && status.pending == 0;
+                arrived && status.connection == Connection::Live && status.storage == StorageState::Indexeddb
             };
             if self.nodes.iter().all(done) {
                 return;
             }
-            let next = self.nodes.iter().filter_map(|node| node.wake_at).min();
-            self.now = next.expect("a client that is not done waits for something").max(self.now);
+            if let Some(next) = self.nodes.iter().filter_map(|node| node.wake_at).min() {
+                self.now = next.max(self.now);
+            }
             self.tick();
         }
         let stuck: Vec<_> = self.nodes.iter().map(|node| (node.status(), node.client.mutations_json())).collect();
@@ -253,20 +342,23 @@ impl World {
     }
 }
 
+/// Rows by entity and id.
+type View = BTreeMap<(String, String), Row>;
+
 /// The rule of the overlay, in its plainest form.
-fn fold(rows: &mut BTreeMap<String, Row>, entity: &str, mutations: &[Value]) {
+fn fold(view: &mut View, mutations: &[Value]) {
     for mutation in mutations.iter().filter(|mutation| mutation["status"] != "failed") {
-        for change in mutation["changes"].as_array().unwrap().iter().filter(|change| change["entity"] == entity) {
-            let id = change["row_id"].as_str().unwrap().to_owned();
+        for change in mutation["changes"].as_array().unwrap() {
+            let key = ["entity", "row_id"].map(|name| change[name].as_str().unwrap().to_owned()).into();
             let data = change["data"].as_object().cloned().unwrap_or_default();
             match change["kind"].as_str().unwrap() {
-                "insert" => drop(rows.insert(id, data)),
+                "insert" => drop(view.insert(key, data)),
                 "update" => {
-                    if let Some(row) = rows.get_mut(&id) {
+                    if let Some(row) = view.get_mut(&key) {
                         row.extend(data);
                     }
                 }
-                _ => drop(rows.remove(&id)),
+                _ => drop(view.remove(&key)),
             }
         }
     }

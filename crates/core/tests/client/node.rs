@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
-use syncline_core::client::{Client, ClientConfig, Event, Input, Output, RequestId, Status, StorageRequest};
+use syncline_core::client::{Client, ClientConfig, Event, Input, Output, RequestId, Status, StorageRequest, StorageState};
 use syncline_protocol::{ClientMessage, ErrorBody, Identity, PushAnswer, ServerMessage, Timestamp};
 
 use crate::disk::Disk;
@@ -25,9 +25,13 @@ pub(crate) struct Node {
     pub(crate) stores: VecDeque<StorageRequest>,
     pub(crate) line: Option<Line>,
     pub(crate) pull: Option<(RequestId, String)>,
+    /// By the world's clock, as a browser's timers count: a step of the device's clock does not move it.
     pub(crate) wake_at: Option<Timestamp>,
+    device_wake_at: Option<Timestamp>,
+    /// By how much the device's clock is ahead of the world's, in milliseconds.
+    pub(crate) clock_ahead_ms: i64,
     pub(crate) events: Vec<Event>,
-    /// op_ids the application was promised.
+    /// op_ids the application was promised, by a replica that called its store durable.
     pub(crate) durable: BTreeSet<String>,
     /// op_ids whose end it was told.
     pub(crate) ended: BTreeSet<String>,
@@ -42,6 +46,10 @@ pub(crate) fn alice() -> Identity {
 
 impl Node {
     pub(crate) fn new(random: &mut Random, disk: Disk, now: Timestamp) -> Self {
+        Self::with_clock(random, disk, now, 0)
+    }
+
+    fn with_clock(random: &mut Random, disk: Disk, now: Timestamp, clock_ahead_ms: i64) -> Self {
         let config = ClientConfig::with_seed(random.bytes());
         let mut node = Self {
             client: Client::new(config),
@@ -50,6 +58,8 @@ impl Node {
             line: None,
             pull: None,
             wake_at: None,
+            device_wake_at: None,
+            clock_ahead_ms,
             events: Vec::new(),
             durable: BTreeSet::new(),
             ended: BTreeSet::new(),
@@ -61,15 +71,26 @@ impl Node {
     }
 
     pub(crate) fn input(&mut self, now: Timestamp, input: Input) {
-        self.client.handle_input(now, input);
+        if matches!(input, Input::Tick) {
+            self.device_wake_at = None;
+        }
+        self.client.handle_input(self.device_time(now), input);
         self.drain();
+    }
+
+    /// What the device's clock says.
+    pub(crate) fn device_time(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.strict_add_signed(self.clock_ahead_ms))
     }
 
     pub(crate) fn drain(&mut self) {
         loop {
             match self.client.poll_output() {
                 Output::Idle { wake_at } => {
-                    self.wake_at = wake_at;
+                    // As in the browser: a timer that runs is left alone, and one that has fired is set again.
+                    if std::mem::replace(&mut self.device_wake_at, wake_at) != wake_at {
+                        self.wake_at = wake_at.map(|at| Timestamp(at.0.saturating_add_signed(-self.clock_ahead_ms)));
+                    }
                     return;
                 }
                 Output::ResolveIdentity => panic!("the identity is known"),
@@ -90,7 +111,7 @@ impl Node {
 
     fn learn(&mut self, event: Event) {
         match &event {
-            Event::MutationDurable { op_id } => {
+            Event::MutationDurable { op_id } if self.status().storage == StorageState::Indexeddb => {
                 self.durable.insert(op_id.to_string());
             }
             Event::MutationConfirmed { op_id, .. } | Event::MutationRemoved { op_id } => {
@@ -199,7 +220,7 @@ impl Node {
         }
         self.disk.cut_power(lost);
         let (durable, ended) = (std::mem::take(&mut self.durable), std::mem::take(&mut self.ended));
-        *self = Self::new(random, std::mem::take(&mut self.disk), now);
+        *self = Self::with_clock(random, std::mem::take(&mut self.disk), now, self.clock_ahead_ms);
         (self.durable, self.ended) = (durable, ended);
     }
 

@@ -1,4 +1,5 @@
-//! Randomness that a seed repeats. `SYNCLINE_SEED=7 cargo test -p syncline-core` runs that one seed alone.
+//! Randomness that a seed repeats. `SYNCLINE_SEED=7 cargo test -p syncline-core` runs that one seed alone, and
+//! `SYNCLINE_SEEDS=300..9000` those, for a long run.
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): one word of state, good enough to pick steps.
 #[derive(Debug, Clone)]
@@ -35,14 +36,17 @@ impl Random {
     }
 }
 
-/// Runs a test for each of `count` seeds, or for the one in `SYNCLINE_SEED`; a failure names its seed.
+/// Runs a test for each of `count` seeds, or for those in `SYNCLINE_SEED` or `SYNCLINE_SEEDS`; a failure names its seed.
 pub(crate) fn for_seeds(name: &str, count: u64, test: impl Fn(u64)) {
     if let Some(seed) = option_env!("SYNCLINE_SEED").map(str::to_owned).or_else(|| std::env::var("SYNCLINE_SEED").ok()) {
         return test(seed.parse().expect("SYNCLINE_SEED is a number"));
     }
     // A WebAssembly test shares one process and one patience with the whole suite.
     let count = if cfg!(target_arch = "wasm32") { count.div_ceil(5) } else { count };
-    for seed in 0..count {
+    let bound = |text: &str| text.parse::<u64>().expect("SYNCLINE_SEEDS is two numbers: 300..9000");
+    let asked = std::env::var("SYNCLINE_SEEDS").ok();
+    let asked = asked.as_ref().and_then(|range| range.split_once("..")).map(|(from, to)| bound(from)..bound(to));
+    for seed in asked.unwrap_or(0..count) {
         let guard = NameSeed { name, seed };
         test(seed);
         std::mem::forget(guard);

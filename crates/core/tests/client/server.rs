@@ -1,12 +1,17 @@
 //! A server reduced to what a client can see of it: one tenant, everybody reads everything, rows with `bad` are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::to_raw_value;
 use syncline_protocol::{
     Change, ChangeKind, Cursor, ErrorCode, ErrorDetail, Hello, Intent, OpId, OutcomeResult, OutcomeStatus, Page, Push,
     ResumeMode, Row, SnapshotMark, Timestamp, TransactionInfo, Welcome, frame_checksum,
 };
+
+/// How long it promises to remember outcomes once it has a clock, in milliseconds.
+const OUTCOME_MS: u64 = 30_000;
+/// For how much longer it does: what a client asks after the greeting is not older than a connection.
+const OUTCOME_MS_SLACK: u64 = 120_000;
 
 type Key = (String, String);
 pub(crate) type Rows = BTreeMap<Key, (u64, Row)>;
@@ -17,7 +22,7 @@ struct Logged {
     changes: Vec<Change>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) epoch: u64,
     pub(crate) head: u64,
@@ -28,7 +33,12 @@ pub(crate) struct Server {
     pub(crate) history: BTreeMap<u64, Rows>,
     pub(crate) outcomes: BTreeMap<OpId, (String, OutcomeResult)>,
     pub(crate) page_changes: usize,
-    pub(crate) outcome_floor: Timestamp,
+    /// Its clock; 0 for tests in which nothing is ever forgotten.
+    pub(crate) now: Timestamp,
+    /// When each outcome came to be, in order.
+    outcome_times: Vec<(Timestamp, OpId)>,
+    /// Applied or refused once, and not remembered: to see one of these again is to do it twice.
+    forgotten: BTreeSet<OpId>,
     /// What each push reported.
     pub(crate) processed: Vec<Vec<OpId>>,
     pub(crate) stream_max: u64,
@@ -47,7 +57,9 @@ impl Server {
             history: [(0, Rows::new())].into(),
             outcomes: BTreeMap::new(),
             page_changes: 4,
-            outcome_floor: Timestamp(0),
+            now: Timestamp(0),
+            outcome_times: Vec::new(),
+            forgotten: BTreeSet::new(),
             processed: Vec::new(),
             stream_max: 12,
             busy: 0,
@@ -65,7 +77,19 @@ impl Server {
         (epoch.parse() == Ok(self.epoch) && seq >= self.floor && seq <= self.head).then_some(seq)
     }
 
-    pub(crate) fn hello(&self, hello: &Hello) -> (Welcome, Option<u64>) {
+    /// Drops the outcomes that are too old; gives the time since which all are promised to be known.
+    fn forget_outcomes(&mut self) -> Timestamp {
+        let floor = Timestamp(self.now.0.saturating_sub(OUTCOME_MS));
+        let old = self.outcome_times.partition_point(|(at, _)| at.0 + OUTCOME_MS_SLACK < floor.0);
+        for (_, op_id) in self.outcome_times.drain(..old) {
+            if self.outcomes.remove(&op_id).is_some() {
+                self.forgotten.insert(op_id);
+            }
+        }
+        floor
+    }
+
+    pub(crate) fn hello(&mut self, hello: &Hello) -> (Welcome, Option<u64>) {
         let seq = hello.cursor.as_deref().map(|token| self.seq_of(token));
         let (resume, place) = match seq {
             Some(Some(seq)) if self.head - seq <= self.stream_max => (ResumeMode::Stream, Some(seq)),
@@ -78,8 +102,8 @@ impl Server {
             epoch: self.epoch.to_string(),
             head: self.head,
             resume,
-            outcome_floor: self.outcome_floor,
-            server_time: Timestamp(0),
+            outcome_floor: self.forget_outcomes(),
+            server_time: self.now,
             heartbeat_ms: 20_000,
         };
         (welcome, place)
@@ -163,6 +187,11 @@ impl Server {
 
     pub(crate) fn push(&mut self, push: &Push) -> Vec<OutcomeResult> {
         self.processed.push(push.processed.clone());
+        for op_id in &push.processed {
+            if self.outcomes.remove(op_id).is_some() {
+                self.forgotten.insert(op_id.clone());
+            }
+        }
         let mut stopped = false;
         push.transactions
             .iter()
@@ -183,6 +212,7 @@ impl Server {
             assert_eq!(known, text, "a re-send is byte for byte the same");
             return OutcomeResult { replayed: true, ..result.clone() };
         }
+        assert!(!self.forgotten.contains(&intent.op_id), "{} is sent blindly after its outcome was forgotten", intent.op_id);
         if self.busy > 0 {
             self.busy -= 1;
             return outcome(&intent.op_id, OutcomeStatus::Retry, None, None);
@@ -196,7 +226,13 @@ impl Server {
             Err(code) => outcome(&intent.op_id, OutcomeStatus::Rejected, None, Some(code)),
         };
         self.outcomes.insert(intent.op_id.clone(), (text.to_owned(), result.clone()));
+        self.outcome_times.push((self.now, intent.op_id.clone()));
         result
+    }
+
+    /// Whether it ever said what became of a write.
+    pub(crate) fn has_answered(&self, op_id: &OpId) -> bool {
+        self.outcomes.contains_key(op_id) || self.forgotten.contains(op_id)
     }
 
     fn evaluate(&self, intent: &Intent) -> Result<Vec<(Key, ChangeKind, Option<Row>)>, ErrorCode> {
