@@ -47,6 +47,14 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// What the server makes of the places that it gives: the tokens of its cursors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Places {
+    Taken,
+    /// It refused one, and no connection has stood since.
+    Refused,
+}
+
 /// State of the line.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -61,6 +69,7 @@ pub(crate) struct Link {
     /// What the server's clock said when it greeted. The device's clock may be years off and jump meanwhile; this is at most
     /// the age of the connection too early.
     pub(crate) greeted_at: Timestamp,
+    places: Places,
     /// Whether `Synced` was said on this connection.
     pub(crate) told_synced: bool,
     /// Whether the application was asked for another token since the server last accepted one: asked again for each that is
@@ -79,6 +88,7 @@ impl Link {
             last_heard_at: None,
             server_head: None,
             greeted_at: Timestamp(0),
+            places: Places::Taken,
             told_synced: false,
             asked_for_token: false,
         }
@@ -102,7 +112,12 @@ impl Link {
     }
 
     pub(crate) const fn connection_is_stable(&mut self) {
-        self.backoff.reset();
+        if matches!(self.phase, Phase::Live) {
+            self.places = Places::Taken;
+        }
+        if matches!(self.places, Places::Taken) {
+            self.backoff.reset();
+        }
     }
 
     pub(crate) fn public_state(&self, retry_at: Option<Timestamp>) -> Connection {
@@ -307,6 +322,7 @@ impl Client {
 
     pub(super) fn become_live(&mut self) {
         self.link.phase = Phase::Live;
+        self.timers.set(Timer::Stable, self.now.plus_ms(limits::STABLE_MS));
         self.tell_synced();
     }
 
@@ -317,6 +333,16 @@ impl Client {
         if self.link.phase == Phase::Live && reached && !self.link.told_synced {
             self.link.told_synced = true;
             self.notify(Event::Synced { seq });
+        }
+    }
+
+    /// The server refused a place it had given. Once, that is as it should be: a log was cut, a policy changed. Again, before
+    /// a connection stood, it may be two servers behind one name, which would be asked for everything without end.
+    pub(super) fn place_refused(&mut self) {
+        if std::mem::replace(&mut self.link.places, Places::Refused) == Places::Refused {
+            let message = "the server refuses each place that it gives: more than one may answer to its name";
+            self.problem(ErrorCode::ResyncRequired, message);
+            self.lose_socket(message);
         }
     }
 

@@ -60,7 +60,8 @@ impl Client {
         let code = error_code(body);
         if status == 410 && code.as_deref() == Some(ErrorCode::ResyncRequired.code()) && self.stream_token().is_some() {
             self.last_heard_now();
-            return self.restart_snapshot();
+            self.restart_snapshot();
+            return self.place_refused();
         }
         self.http_failed(Some(status), code.as_deref(), retry_after_ms, "a pull");
     }

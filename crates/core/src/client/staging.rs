@@ -16,11 +16,15 @@ impl Client {
         if !self.link.is_greeted() && self.link.phase != Phase::Greeting {
             return;
         }
+        let is_greeting = self.link.phase == Phase::Greeting;
         if self.record.staging.is_none() {
             self.forget_cursor();
         }
         // A snapshot under way is tried first; if it is of no use either, its pull says so.
         self.link.phase = Phase::Pulling(None);
+        if !is_greeting {
+            self.place_refused();
+        }
     }
 
     /// The place the stream stood at is of no use: begin a new snapshot.

@@ -17,6 +17,7 @@ mod opening;
 mod random;
 mod script;
 mod server;
+mod two_servers;
 mod visibility;
 mod writes;
 
