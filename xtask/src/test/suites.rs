@@ -42,6 +42,7 @@ pub(super) const SUITES: &[Suite] = &[
         about: "a shorter story of the demo in WebKitGTK (WebDriver)",
         run: |repo| e2e_webdriver(repo, Browser::Webkit),
     },
+    Suite { name: "readme", about: "the README's own lines in an empty Vite folder, in Chromium", run: readme },
     Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
 ];
 
@@ -101,6 +102,10 @@ fn browser(repo: &Repo, browser: Browser) -> anyhow::Result<()> {
 
 fn e2e_chromium(repo: &Repo) -> anyhow::Result<()> {
     node_tests(repo, "tests/e2e")
+}
+
+fn readme(repo: &Repo) -> anyhow::Result<()> {
+    node_tests(repo, "tests/readme")
 }
 
 fn import(repo: &Repo) -> anyhow::Result<()> {
