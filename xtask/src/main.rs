@@ -16,6 +16,7 @@ mod repo;
 mod server;
 mod setup;
 mod size;
+mod soak;
 mod stamp;
 mod test;
 mod tidy;
@@ -57,6 +58,14 @@ enum Action {
         /// List the suites and stop
         #[arg(long)]
         list: bool,
+    },
+    /// Run the random tests for many more seeds and kills than `test` does, and the server under load
+    Soak {
+        /// Names of long runs: simulation, damage, leaks, kills, load
+        names: Vec<String>,
+        /// How many times the seeds and kills of `test`
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        times: u32,
     },
     /// Build the wasm modules and the npm package, and check the size budget
     Build,
@@ -106,6 +115,7 @@ fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
         Action::Demo { port, data, no_open } => demo::run(repo, demo::Wishes { port, data, open: !no_open })?,
         Action::Test { list: true, .. } => println!("{}", test::list()),
         Action::Test { suites, list: false } => test::run(repo, &suites)?,
+        Action::Soak { names, times } => soak::run(repo, times, &names)?,
         Action::Build => {
             let manifest = package::build_within_budget(repo)?;
             println!("{}", size::report(repo, &manifest, false)?);

@@ -20,33 +20,59 @@ pub(crate) struct Suite {
     pub(crate) run: fn(&Repo) -> anyhow::Result<()>,
 }
 
-/// Runs the named suites, or all, in the order of the table; goes on after a failure.
-#[expect(clippy::print_stdout, reason = "the verdict is the answer of this command")]
+/// Runs the named suites, or all, in the order of the table.
 pub(crate) fn run(repo: &Repo, names: &[String]) -> anyhow::Result<()> {
-    let chosen = choose(names)?;
+    run_all("test", &choose("test suite", SUITES, names)?, |suite| (suite.run)(repo))
+}
+
+/// Runs each and says how long it took; goes on after a failure.
+#[expect(clippy::print_stdout, reason = "the verdict is the answer of these commands")]
+pub(crate) fn run_all<T: Named>(command: &str, chosen: &[&T], run: impl Fn(&T) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut results = Vec::new();
-    for suite in &chosen {
-        println!("\n=== {}: {}", suite.name, suite.about);
+    for one in chosen {
+        println!("\n=== {}: {}", one.name(), one.about());
         let start = Instant::now();
-        let outcome = (suite.run)(repo);
+        let outcome = run(one);
         if let Err(error) = &outcome {
-            println!("=== {} FAILED: {error:#}", suite.name);
+            println!("=== {} FAILED: {error:#}", one.name());
         }
-        results.push(Finished { name: suite.name, took: start.elapsed(), passed: outcome.is_ok() });
+        results.push(Finished { name: one.name(), took: start.elapsed(), passed: outcome.is_ok() });
     }
     println!("\n{}", table(&results));
     let failed = results.iter().filter(|result| !result.passed).count();
     println!("{} passed, {failed} failed", results.len() - failed);
     if failed > 0 {
-        bail!(again(&results));
+        bail!(again(command, &results));
     }
     Ok(())
 }
 
 /// The names and contents of all suites, one a line.
 pub(crate) fn list() -> String {
-    let lines: Vec<String> = SUITES.iter().map(|suite| format!("  {:<17} {}", suite.name, suite.about)).collect();
+    list_of(SUITES)
+}
+
+fn list_of<T: Named>(all: &[T]) -> String {
+    let lines: Vec<String> = all.iter().map(|one| format!("  {:<17} {}", one.name(), one.about())).collect();
     lines.join("\n")
+}
+
+/// What the command line can name.
+pub(crate) trait Named {
+    /// What the command line calls it.
+    fn name(&self) -> &'static str;
+    /// What it holds, in one line.
+    fn about(&self) -> &'static str;
+}
+
+impl Named for Suite {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
 }
 
 struct Finished {
@@ -55,11 +81,12 @@ struct Finished {
     passed: bool,
 }
 
-fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Suite>> {
-    if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|suite| suite.name != *name)) {
-        bail!("There is no test suite `{unknown}`. These exist:\n{}", list());
+/// Those with the given names, or all when none is given.
+pub(crate) fn choose<'a, T: Named>(kind: &str, all: &'a [T], names: &[String]) -> anyhow::Result<Vec<&'a T>> {
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| one.name() != *name)) {
+        bail!("There is no {kind} `{unknown}`. These exist:\n{}", list_of(all));
     }
-    Ok(SUITES.iter().filter(|suite| names.is_empty() || names.iter().any(|name| name == suite.name)).collect())
+    Ok(all.iter().filter(|one| names.is_empty() || names.iter().any(|name| name == one.name())).collect())
 }
 
 fn table(results: &[Finished]) -> String {
@@ -70,9 +97,9 @@ fn table(results: &[Finished]) -> String {
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
-fn again(results: &[Finished]) -> String {
+fn again(command: &str, results: &[Finished]) -> String {
     let names: Vec<&str> = results.iter().filter(|result| !result.passed).map(|result| result.name).collect();
-    format!("To run what failed again: cargo xtask test {}", names.join(" "))
+    format!("To run what failed again: cargo xtask {command} {}", names.join(" "))
 }
 
 #[cfg(test)]
@@ -81,15 +108,15 @@ mod tests {
 
     #[test]
     fn suites_run_in_the_order_of_the_table_whatever_the_order_of_names() {
-        let chosen = choose(&["tidy".to_owned(), "lint".to_owned()]).unwrap();
+        let chosen = choose("test suite", SUITES, &["tidy".to_owned(), "lint".to_owned()]).unwrap();
         let names: Vec<&str> = chosen.iter().map(|suite| suite.name).collect();
         assert_eq!(names, ["lint", "tidy"]);
-        assert_eq!(choose(&[]).unwrap().len(), SUITES.len());
+        assert_eq!(choose("test suite", SUITES, &[]).unwrap().len(), SUITES.len());
     }
 
     #[test]
     fn an_unknown_suite_is_refused_with_the_names_that_exist() {
-        let message = choose(&["browser".to_owned()]).err().unwrap().to_string();
+        let message = choose("test suite", SUITES, &["browser".to_owned()]).err().unwrap().to_string();
         assert!(message.starts_with("There is no test suite `browser`"), "{message}");
         assert!(message.contains("browser-webkit"), "{message}");
     }
@@ -100,7 +127,7 @@ mod tests {
             Finished { name: "lint", took: Duration::from_secs(1), passed: true },
             Finished { name: "tidy", took: Duration::from_secs(2), passed: false },
         ];
-        assert_eq!(again(&results), "To run what failed again: cargo xtask test tidy");
+        assert_eq!(again("test", &results), "To run what failed again: cargo xtask test tidy");
         assert_eq!(
             table(&results),
             "lint                     1.0 s  passed\ntidy                     2.0 s  FAILED\nall                      3.0 s"

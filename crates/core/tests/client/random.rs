@@ -36,7 +36,8 @@ impl Random {
     }
 }
 
-/// Runs a test for each of `count` seeds, or for those in `SYNCLINE_SEED` or `SYNCLINE_SEEDS`; a failure names its seed.
+/// Runs a test for each of `count` seeds, `SYNCLINE_SOAK` times as many if that is set, or for those in `SYNCLINE_SEED` or
+/// `SYNCLINE_SEEDS`; a failure names its seed.
 pub(crate) fn for_seeds(name: &str, count: u64, test: impl Fn(u64)) {
     if let Some(seed) = option_env!("SYNCLINE_SEED").map(str::to_owned).or_else(|| std::env::var("SYNCLINE_SEED").ok()) {
         return test(seed.parse().expect("SYNCLINE_SEED is a number"));
@@ -46,7 +47,8 @@ pub(crate) fn for_seeds(name: &str, count: u64, test: impl Fn(u64)) {
     let bound = |text: &str| text.parse::<u64>().expect("SYNCLINE_SEEDS is two numbers: 300..9000");
     let asked = std::env::var("SYNCLINE_SEEDS").ok();
     let asked = asked.as_ref().and_then(|range| range.split_once("..")).map(|(from, to)| bound(from)..bound(to));
-    for seed in asked.unwrap_or(0..count) {
+    let factor = std::env::var("SYNCLINE_SOAK").map_or(1, |factor| factor.parse().expect("SYNCLINE_SOAK is a number"));
+    for seed in asked.unwrap_or(0..count * factor) {
         let guard = NameSeed { name, seed };
         test(seed);
         std::mem::forget(guard);

@@ -4,6 +4,7 @@
 //! its past is a list of everything that ever happened.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 use syncline_protocol::OutcomeResult;
@@ -84,6 +85,20 @@ pub(crate) fn may_see(rows: &Rows, user: &str, entity: &str, id: &str, row: &Val
 pub(crate) fn visible(rows: &Rows, user: &str) -> Rows {
     let sees = |((entity, id), (_, row)): &(&(String, String), &(u64, Value))| may_see(rows, user, entity, id, row);
     rows.iter().filter(sees).map(|(key, row)| (key.clone(), row.clone())).collect()
+}
+
+/// The seeds of a random test: `SYNCLINE_SOAK` times as many if that is set, or the one in `SYNCLINE_SEED` alone.
+pub(crate) fn seeds(range: Range<u64>) -> Range<u64> {
+    if let Ok(seed) = std::env::var("SYNCLINE_SEED") {
+        let seed = seed.parse().unwrap();
+        return seed..seed + 1;
+    }
+    range.start..range.start + (range.end - range.start) * soak()
+}
+
+/// How many times the usual amount is to be done.
+pub(crate) fn soak() -> u64 {
+    std::env::var("SYNCLINE_SOAK").map_or(1, |factor| factor.parse().unwrap())
 }
 
 /// Numbers that are the same for the same seed (`SplitMix64`, Steele et al. 2014).

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use syncline_protocol::{EntityName, RowId};
 use syncline_server::store::{PageLimits, ReadError};
 
-use crate::history::{ENTITIES, History, MANIFEST, Random, USERS, visible};
+use crate::history::{ENTITIES, History, MANIFEST, Random, USERS, seeds, visible};
 use crate::replica::{Replica, Rows};
 use crate::support::{TestStore, intent, reader};
 
@@ -12,16 +12,9 @@ use crate::support::{TestStore, intent, reader};
 /// the rows that the policies show its user at its cursor.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_holds_what_it_may_see_at_its_cursor() {
-    for seed in seeds(12) {
+    for seed in seeds(1..13) {
         println!("SYNCLINE_SEED={seed} cargo test -p syncline-server --test store a_reader_holds");
         run_history(seed, 120).await;
-    }
-}
-
-fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SYNCLINE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (1..=count).collect(),
     }
 }
 
@@ -89,11 +82,12 @@ fn compare(found: &Rows, expected: &Rows, user: &str, seq: u64) {
     }
 }
 
-/// At least 100,000 decisions over pull, query, list and get, against the naive filter.
+/// At least 100,000 decisions of three seeds over pull, query, list and get, against the naive filter.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_shows_what_a_policy_hides() {
-    let mut checked = 0;
-    for seed in 100..103 {
+    for seed in seeds(100..103) {
+        println!("SYNCLINE_SEED={seed} cargo test -p syncline-server --test store no_path_shows");
+        let mut checked = 0;
         let mut random = Random(seed);
         let test = TestStore::open(MANIFEST);
         let mut history = History::default();
@@ -115,9 +109,9 @@ async fn no_path_shows_what_a_policy_hides() {
             compare(&replica.rows, &visible(&rows, user), user, replica.seq);
             checked += rows.len();
         }
+        println!("{checked} row checks");
+        assert!(checked >= 100_000 / 3, "{checked}");
     }
-    println!("{checked} row checks");
-    assert!(checked >= 100_000, "{checked}");
 }
 
 /// Asks for every row by list, by query and by id; returns the number of decisions compared.
