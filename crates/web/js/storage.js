@@ -1,7 +1,7 @@
 // The store of one engine: the lock that makes it the leader, its one long-lived connection, and how a lost connection is
 // mended.
 
-import { Failure, failureOf, limit, load, UNAVAILABLE } from "./transaction.js";
+import { CLEARED, Failure, failureOf, limit, load, UNAVAILABLE } from "./transaction.js";
 
 /** @typedef {import("./page.js").OnEvent} OnEvent */
 /** @typedef {import("./transaction.js").StoreRequest} StoreRequest */
@@ -33,6 +33,8 @@ export class Storage {
   #running = 0;
   /** @type {(() => void) | undefined} */
   #onQuiet;
+  /** @type {Promise<void> | undefined} */
+  #closing;
   /** Aborted when nothing is opened any more. */
   #over = new AbortController();
 
@@ -54,8 +56,8 @@ export class Storage {
     if (signal.aborted) return release?.();
     this.#releaseLock = release;
     try {
-      this.#database = await this.#connect();
-      const found = await load(this.#database, identity, this.#limitMs);
+      const database = await this.#connect(true);
+      const found = await load(database, identity, this.#limitMs);
       if (!signal.aborted) this.#onEvent(OPENED, "", found, found.fence);
     } catch (thrown) {
       this.#fail(failureOf(thrown));
@@ -69,19 +71,20 @@ export class Storage {
    */
   async run(id, request) {
     this.#running += 1;
-    try {
-      const found = await this.#attempt(request);
-      this.#onEvent(STORED, "", found, id, 0, Number(found.hasKeys));
-    } catch (thrown) {
-      const { kind, message } = failureOf(thrown);
-      this.#onEvent(STORED, message, undefined, id, kind);
-    }
+    const found = await this.#attempt(request).catch(failureOf);
+    if (found instanceof Failure) this.#onEvent(STORED, found.message, undefined, id, found.kind);
+    else this.#onEvent(STORED, "", found, id, 0, Number(found.hasKeys));
     this.#running -= 1;
     if (this.#running === 0) this.#onQuiet?.();
   }
 
   /** Says that the engine stops, waits until no request runs and none follows, then lets go of everything. */
-  async close() {
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close() {
     // Not in the middle of the call that asks for it: the caller hears of the end like of everything else.
     await undefined;
     this.#onEvent(STOPPING, "");
@@ -117,8 +120,9 @@ export class Storage {
     this.#onEvent(OPEN_FAILED, message, undefined, kind);
   }
 
-  async #connect() {
-    const database = await openDatabase(this.#name, this.#limitMs);
+  /** @param {boolean} mayMake Whether a database that is not there is made. */
+  async #connect(mayMake) {
+    const database = await openDatabase(this.#name, mayMake, this.#limitMs);
     if (this.#over.signal.aborted) {
       // Stopped meanwhile: nobody else would close it.
       database.close();
@@ -126,13 +130,13 @@ export class Storage {
     }
     database.onversionchange = () =>
       this.#fail(new Failure(UNAVAILABLE, "another tab upgrades or deletes the database; reload this one"));
+    this.#database = database;
     return database;
   }
 
   /**
    * A connection that the browser dropped (Safari does so when its storage process dies) fails for ever, so it is opened
-   * again and the request repeated. Every request may be: a commit that is done already is recognised, and a write that
-   * is stored twice has one op_id, which the server answers once.
+   * again and the request repeated. Every request may be: what is done already is recognised.
    * @param {StoreRequest} request
    */
   async #attempt(request) {
@@ -142,20 +146,19 @@ export class Storage {
       return await request.run(used, this.#limitMs);
     } catch (thrown) {
       const failure = failureOf(thrown);
-      const reopened = failure.kind === UNAVAILABLE ? await this.#reopened(used) : undefined;
-      if (reopened === undefined) throw failure;
-      return request.run(reopened, this.#limitMs);
+      const other = failure.kind === UNAVAILABLE ? await this.#inPlaceOf(used) : undefined;
+      if (other === undefined) throw failure;
+      request.isRepeated = true;
+      return request.run(other, this.#limitMs);
     }
   }
 
   /**
-   * Replaces a broken connection, unless somebody else has.
+   * Gives the connection that replaces a broken one, unless there is none any more.
    * @param {IDBDatabase} broken
    */
-  async #reopened(broken) {
-    if (this.#database === broken && this.#reopening === undefined && this.#reopensLeft > 0) {
-      this.#reopening = this.#reopen(broken);
-    }
+  async #inPlaceOf(broken) {
+    if (this.#database === broken && this.#reopensLeft > 0) this.#reopening ??= this.#reopen(broken);
     await this.#reopening;
     return this.#database === broken ? undefined : this.#database;
   }
@@ -164,12 +167,11 @@ export class Storage {
   async #reopen(broken) {
     this.#reopensLeft -= 1;
     try {
-      this.#database = await this.#connect();
+      await this.#connect(false);
       disconnect(broken);
-    } catch {
-      // The requests end with the failure they had.
+    } finally {
+      this.#reopening = undefined;
     }
-    this.#reopening = undefined;
   }
 }
 
@@ -179,10 +181,11 @@ const VERSION = 1;
 /**
  * Opens a database, making or upgrading it as needed.
  * @param {string} name
+ * @param {boolean} mayMake
  * @param {number} limitMs Some versions of WebKit never answer the first request.
  * @returns {Promise<IDBDatabase>}
  */
-function openDatabase(name, limitMs) {
+function openDatabase(name, mayMake, limitMs) {
   return new Promise((resolve, reject) => {
     if (!globalThis.indexedDB) throw new Failure(UNAVAILABLE, "this browser has no IndexedDB here");
     const request = indexedDB.open(name, VERSION);
@@ -202,6 +205,8 @@ function openDatabase(name, limitMs) {
     };
     request.onupgradeneeded = ({ oldVersion }) => {
       try {
+        // Writes that were stored would be missing from another database, and their keys would be given out again.
+        if (oldVersion === 0 && !mayMake) throw new Failure(CLEARED, "site data was cleared");
         upgrade(request.result, oldVersion);
       } catch (thrown) {
         failure = thrown;

@@ -8,7 +8,7 @@ const CONFLICT = 1;
 const FULL = 2;
 export const UNAVAILABLE = 3;
 const TOO_NEW = 4;
-const CLEARED = 5;
+export const CLEARED = 5;
 
 /** Why storage could not do something. */
 export class Failure extends Error {
@@ -30,27 +30,35 @@ export function failureOf(thrown) {
   return new Failure(kind, `${name}: ${message}`);
 }
 
+/** Parts that a limit is counted in. */
+const PARTS = 5;
+
 /**
- * Calls `giveUp` after a time without progress.
+ * Calls `giveUp` after a time without progress, and again after as long if it says that it cannot know the outcome yet.
  *
- * After a sleep of the machine the time is over before the answers that came meanwhile are handed over, so there is a
- * second turn; also when `giveUp` says that it cannot know the outcome yet.
+ * The time is counted in parts, each of which counts once however long it was: after a sleep, a freeze or a long task of
+ * the page, the answers that came meanwhile are handed over before the time is up.
  * @param {number} ms
  * @param {(isLast: boolean) => boolean} giveUp
  */
 export function limit(ms, giveUp) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
-  const arm = (isLast = false) => {
-    const since = Date.now();
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      const hasSlept = Date.now() - since > 2 * ms;
-      if ((hasSlept && !isLast) || !giveUp(isLast)) arm(true);
-    }, ms);
+  let partsLeft = PARTS;
+  let isLast = false;
+  const timer = setInterval(() => {
+    partsLeft -= 1;
+    if (partsLeft > 0) return;
+    if (giveUp(isLast)) clearInterval(timer);
+    isLast = true;
+    partsLeft = PARTS;
+  }, ms / PARTS);
+  return {
+    progress() {
+      partsLeft = PARTS;
+    },
+    end() {
+      clearInterval(timer);
+    },
   };
-  arm();
-  return { progress: () => arm(), end: () => clearTimeout(timer) };
 }
 
 /**
@@ -226,6 +234,8 @@ export class StoreRequest {
   expected;
   /** @type {Uint8Array | undefined} */
   replica;
+  /** Whether it was given to a connection that was lost: it may be carried out already. */
+  isRepeated = false;
 
   /**
    * @param {keyof typeof TRANSACTIONS} kind
@@ -310,14 +320,26 @@ const TRANSACTIONS = {
   quarantine: { durability: "relaxed", stores: ["entities", "cursors", "journal"], issue: quarantine },
 };
 
-/** @type {Row["issue"]} */
-function enqueue(tx, { records, removed }, found) {
+/**
+ * A repeated request adds only what is not there: a second copy of a write would outlive its end, and come back as a new one.
+ * @type {Row["issue"]}
+ */
+function enqueue(tx, { records, removed, isRepeated }, found) {
   found.hasKeys = true;
   const queue = tx.store(QUEUE);
   for (const key of removed) queue.delete(key);
-  for (const [, bytes] of records) {
-    tx.read(queue.add(bytes), (key) => found.queue.push([Number(key), undefined]));
-  }
+  /** @param {IDBValidKey} key */
+  const note = (key) => found.queue.push([Number(key), undefined]);
+  /** @param {IDBValidKey[]} keys @param {unknown[]} values */
+  const add = (keys, values) => {
+    for (const [, bytes] of records) {
+      const key = keys[values.findIndex((value) => isSame(value, bytes))];
+      if (key === undefined) tx.read(queue.add(bytes), note);
+      else note(key);
+    }
+  };
+  if (!isRepeated) return add([], []);
+  tx.read(queue.getAllKeys(), (keys) => tx.read(queue.getAll(), (values) => add(keys, values)));
 }
 
 /**

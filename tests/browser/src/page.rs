@@ -30,6 +30,35 @@ pub async fn eval_async(code: &str) -> JsValue {
     JsFuture::from(promise).await.unwrap_or_else(|thrown| panic!("{code} rejected with {thrown:?}"))
 }
 
+/// Lets the browser carry out so many tasks, to meet an engine in the middle of something.
+pub async fn tasks(count: usize) {
+    for _ in 0..count {
+        eval_async(
+            "new Promise((resolve) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = resolve; port2.postMessage(0) })",
+        )
+        .await;
+    }
+}
+
+/// Keeps what the page reports as thrown and not caught, from now on; [`uncaught`] gives it.
+pub fn watch_for_uncaught() {
+    eval(
+        "globalThis.uncaught ??= (() => {
+           const seen = [];
+           addEventListener('error', ({ message }) => seen.push(message));
+           addEventListener('unhandledrejection', ({ reason }) => seen.push(String(reason)));
+           return seen;
+         })(); uncaught.length = 0",
+    );
+}
+
+/// What was thrown and not caught.
+pub async fn uncaught() -> String {
+    // Rejections are reported at the end of a task.
+    tasks(2).await;
+    eval("uncaught.join('; ')").as_string().unwrap_or_default()
+}
+
 /// Replaces a property of the global object until the guard is dropped.
 ///
 /// # Panics

@@ -5,6 +5,8 @@ use rexie::{ObjectStore, Rexie, TransactionMode};
 use serde_json::Value;
 use wasm_bindgen::{JsCast as _, JsValue};
 
+use crate::page::eval_async;
+
 /// One record of a store.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -72,6 +74,43 @@ pub async fn restore(name: &str, fixture: &Value) {
             put(name, store, &to_js(&record[0]), &value).await;
         }
     }
+}
+
+/// Keeps a transaction over the queue open until [`let_go`]: all others over it wait.
+pub async fn hold_queue(name: &str) {
+    eval_async(&format!(
+        "new Promise((resolve, reject) => {{ const request = indexedDB.open('{name}', 1);
+         request.onerror = reject;
+         request.onsuccess = () => {{
+           const tx = request.result.transaction(['pendingMutations'], 'readwrite');
+           const queue = tx.objectStore('pendingMutations');
+           let held = true;
+           globalThis.letGo = () => {{ held = false }};
+           globalThis.gone = new Promise((done) => {{ tx.oncomplete = () => {{ request.result.close(); done(); }} }});
+           const turn = () => {{ if (held) queue.count().onsuccess = turn }};
+           turn(); resolve(); }} }})"
+    ))
+    .await;
+}
+
+/// Ends what [`hold_queue`] began.
+pub async fn let_go() {
+    eval_async("letGo(), gone").await;
+}
+
+/// Deletes a database; a connection that does not make way is an error.
+pub async fn delete(name: &str) {
+    eval_async(&format!(
+        "new Promise((resolve, reject) => {{ const request = indexedDB.deleteDatabase('{name}');
+         request.onerror = request.onblocked = () => reject('blocked'); request.onsuccess = () => resolve() }})"
+    ))
+    .await;
+}
+
+/// Whether there is such a database.
+pub async fn exists(name: &str) -> bool {
+    let found = eval_async(&format!("indexedDB.databases().then((all) => all.some((one) => one.name.includes('{name}')))")).await;
+    found.is_truthy()
 }
 
 fn to_js(value: &Value) -> JsValue {

@@ -50,19 +50,44 @@ impl TestStore {
     /// # Errors
     /// What the driver said.
     pub async fn open(&self, name: &str) -> Result<StoredReplica, StorageFailure> {
-        self.storage.open(name, "{}");
+        self.begin_open(name);
         self.opened().await
     }
 
-    /// The same where there are no locks: several stores may then have one database open.
+    /// Begins to open a database.
+    pub fn begin_open(&self, name: &str) {
+        self.storage.open(name, "{}");
+    }
+
+    /// Waits until that has ended.
+    ///
+    /// # Errors
+    /// What the driver said.
+    pub async fn opened(&self) -> Result<StoredReplica, StorageFailure> {
+        let is_end = |event: &BrowserEvent| matches!(event, BrowserEvent::Input(Input::Opened(_) | Input::OpenFailed(_)));
+        let event = self.event("an end of opening", is_end).await;
+        if let BrowserEvent::Input(Input::OpenFailed(failure)) = event {
+            return Err(failure);
+        }
+        let BrowserEvent::Input(Input::Opened(replica)) = event else { unreachable!() };
+        Ok(*replica)
+    }
+
+    /// As [`TestStore::open`] where there are no locks: several stores may then have one database open.
     ///
     /// # Errors
     /// What the driver said.
     pub async fn open_unlocked(&self, name: &str) -> Result<StoredReplica, StorageFailure> {
         let without = replace_global("navigator", "{}");
-        self.storage.open(name, "{}");
+        self.begin_open(name);
         drop(without);
         self.opened().await
+    }
+
+    /// Begins to open a database of which another store has the lock, and waits until it waits.
+    pub async fn wait_for(&self, name: &str) {
+        self.begin_open(name);
+        self.event("a wait", |event| matches!(event, BrowserEvent::WaitsForLock(true))).await;
     }
 
     /// Carries out a request.
@@ -96,16 +121,6 @@ impl TestStore {
     /// Waits until the connection is taken away.
     pub async fn lost(&self) -> StorageFailure {
         self.opened().await.err().unwrap_or_else(|| panic!("it was opened again"))
-    }
-
-    async fn opened(&self) -> Result<StoredReplica, StorageFailure> {
-        let is_end = |event: &BrowserEvent| matches!(event, BrowserEvent::Input(Input::Opened(_) | Input::OpenFailed(_)));
-        let event = self.event("an end of opening", is_end).await;
-        if let BrowserEvent::Input(Input::OpenFailed(failure)) = event {
-            return Err(failure);
-        }
-        let BrowserEvent::Input(Input::Opened(replica)) = event else { unreachable!() };
-        Ok(*replica)
     }
 
     async fn event(&self, what: &str, holds: impl Fn(&BrowserEvent) -> bool) -> BrowserEvent {

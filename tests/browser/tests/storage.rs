@@ -2,8 +2,8 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "whatever is not as expected makes the test fail")]
 
-use syncline_browser_tests::page::{eval, eval_async, replace_global, unique_name};
-use syncline_browser_tests::raw_stores::{self, cursor, records};
+use syncline_browser_tests::page::{eval, eval_async, replace_global, tasks, uncaught, unique_name, watch_for_uncaught};
+use syncline_browser_tests::raw_stores::{self, cursor, delete, exists, hold_queue, let_go, records};
 use syncline_browser_tests::store::TestStore;
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
 use wasm_bindgen::JsValue;
@@ -219,11 +219,7 @@ async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
     let name = unique_name("versionchange");
     let store = TestStore::new();
     store.open(&name).await.unwrap();
-    eval_async(&format!(
-        "new Promise((resolve, reject) => {{ const request = indexedDB.deleteDatabase('{name}');
-         request.onerror = request.onblocked = reject; request.onsuccess = () => resolve() }})"
-    ))
-    .await;
+    delete(&name).await;
     let reason = "another tab upgrades or deletes the database; reload this one";
     assert_eq!(store.lost().await, StorageFailure::Unavailable(reason.to_owned()));
     let failure = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await.unwrap_err();
@@ -233,15 +229,30 @@ async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
 #[wasm_bindgen_test]
 async fn the_quota_shows_at_the_end_of_the_transaction() {
     let opened = Opened::new("quota").await;
+    let first = opened.enqueue(&["acknowledged"]).await;
+    // As when the browser counts the bytes: every request succeeded, and the transaction is aborted all the same.
     eval(
-        "globalThis.put = IDBObjectStore.prototype.add;
-         IDBObjectStore.prototype.add = function () { throw new DOMException('no room', 'QuotaExceededError') }",
+        "globalThis.add = IDBObjectStore.prototype.add;
+         IDBObjectStore.prototype.add = function () {
+           const request = add.apply(this, arguments);
+           const error = new DOMException('no room', 'QuotaExceededError');
+           Object.defineProperty(this.transaction, 'error', { value: error });
+           request.addEventListener('success', () => this.transaction.abort());
+           return request }",
     );
-    let result = opened.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await;
-    eval("IDBObjectStore.prototype.add = put");
+    let result = opened.run(StorageKind::Enqueue { records: vec![vec![1]], remove: first.clone() }).await;
+    eval("IDBObjectStore.prototype.add = add");
     assert_eq!(result, Err(StorageFailure::Full));
-    let broken = JsValue::from_str("not bytes");
-    raw_stores::put(&opened.name, "entities", &5.into(), &broken).await;
+    assert_eq!(opened.texts("pendingMutations").await, ["acknowledged"]);
+    let next = opened.enqueue(&["with room again"]).await;
+    assert!(next > first);
+    assert_eq!(opened.texts("pendingMutations").await, ["acknowledged", "with room again"]);
+}
+
+#[wasm_bindgen_test]
+async fn a_value_that_is_no_bytes_is_an_empty_record() {
+    let opened = Opened::new("no-bytes").await;
+    raw_stores::put(&opened.name, "entities", &5.into(), &JsValue::from_str("not bytes")).await;
     let loaded = Opened::again(opened.name.clone()).await.loaded;
     assert_eq!(loaded.records, [(5, Vec::new())]);
 }
@@ -262,23 +273,6 @@ async fn stores_that_were_emptied_are_not_another_tabs_doing() {
     assert!(opened.texts("entities").await.is_empty());
 }
 
-/// Keeps a transaction of somebody else open over the queue until `letGo()`: all others over it wait.
-async fn hold_queue(name: &str) {
-    eval_async(&format!(
-        "new Promise((resolve, reject) => {{ const request = indexedDB.open('{name}', 1);
-         request.onerror = reject;
-         request.onsuccess = () => {{
-           const tx = request.result.transaction(['pendingMutations'], 'readwrite');
-           const queue = tx.objectStore('pendingMutations');
-           let held = true;
-           globalThis.letGo = () => {{ held = false }};
-           globalThis.gone = new Promise((done) => {{ tx.oncomplete = () => {{ request.result.close(); done(); }} }});
-           const turn = () => {{ if (held) queue.count().onsuccess = turn }};
-           turn(); resolve(); }} }})"
-    ))
-    .await;
-}
-
 #[wasm_bindgen_test]
 async fn a_transaction_that_hangs_is_given_up_and_leaves_nothing() {
     let name = unique_name("hangs");
@@ -287,8 +281,7 @@ async fn a_transaction_that_hangs_is_given_up_and_leaves_nothing() {
     hold_queue(&name).await;
     let result = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await;
     assert_eq!(result, Err(StorageFailure::Unavailable("a transaction took longer than 0.1 s".to_owned())));
-    eval("letGo()");
-    eval_async("gone").await;
+    let_go().await;
     assert!(records(&name, "pendingMutations").await.is_empty());
 }
 
@@ -308,18 +301,40 @@ async fn a_commit_under_way_at_the_limit_is_not_reported_as_failed() {
     assert_eq!(result, Ok(StoredValue::Keys(vec![1])));
 }
 
-#[wasm_bindgen_test]
-async fn whatever_arrives_while_loading_begins_the_limit_anew() {
+/// Lets parts of the limit pass whenever the browser answers a request that reads.
+async fn load_with_parts_between(parts: u32) -> Result<StoredReplica, StorageFailure> {
     let opened = Opened::new("slow").await;
     opened.enqueue(&["record"; 40]).await;
-    let timers = replace_global("setTimeout", "(() => { globalThis.armed = (globalThis.armed ?? 0) + 1; return 0 })");
-    let again = TestStore::new();
-    let loaded = again.open_unlocked(&opened.name).await;
+    let timers = replace_global("setInterval", "((part) => { globalThis.part = part; return 0 })");
+    eval(&format!(
+        "globalThis.reads = ['get', 'getAll', 'getAllKeys'].map((name) => [name, IDBObjectStore.prototype[name]]);
+         for (const [name, read] of reads) IDBObjectStore.prototype[name] = function () {{
+           const request = read.apply(this, arguments);
+           request.addEventListener('success', () => {{ for (let passed = 0; passed < {parts}; passed += 1) part() }});
+           return request }}"
+    ));
+    let loaded = TestStore::new().open_unlocked(&opened.name).await;
+    eval("for (const [name, read] of reads) IDBObjectStore.prototype[name] = read");
     drop(timers);
-    assert_eq!(loaded.unwrap().queue.len(), 40);
-    // One to open and one to begin with; then the fence, the replica record, two lists of keys, and three batches.
-    let armed = eval("armed").as_f64().unwrap();
-    assert!(armed >= 9.0, "{armed}");
+    loaded
+}
+
+#[wasm_bindgen_test]
+async fn a_slow_device_may_take_its_time_as_long_as_it_answers() {
+    assert_eq!(load_with_parts_between(4).await.unwrap().queue.len(), 40);
+    let late = "a transaction took longer than 5 s".to_owned();
+    assert_eq!(load_with_parts_between(5).await.unwrap_err(), StorageFailure::Unavailable(late));
+}
+
+#[wasm_bindgen_test]
+async fn a_task_that_kept_the_page_busy_past_the_limit_does_not_count_against_storage() {
+    for count in 0..6 {
+        let store = TestStore::with_limit(100);
+        store.begin_open(&unique_name("busy"));
+        tasks(count).await;
+        eval("for (const end = performance.now() + 170; performance.now() < end; );");
+        assert!(store.opened().await.is_ok(), "after {count} tasks");
+    }
 }
 
 #[wasm_bindgen_test]
@@ -337,4 +352,91 @@ async fn a_connection_the_browser_closed_is_opened_again_and_the_request_repeate
         assert!(opened.store.answer(id).await.is_ok());
     }
     assert_eq!(opened.texts("pendingMutations").await.len(), 2);
+}
+
+#[wasm_bindgen_test]
+async fn a_write_whose_end_was_not_heard_is_stored_once() {
+    let name = unique_name("unheard");
+    let store = TestStore::with_limit(100);
+    store.open(&name).await.unwrap();
+    eval(
+        "globalThis.oncomplete = Object.getOwnPropertyDescriptor(IDBTransaction.prototype, 'oncomplete');
+         Object.defineProperty(IDBTransaction.prototype, 'oncomplete', { configurable: true, set() {
+           Object.defineProperty(IDBTransaction.prototype, 'oncomplete', oncomplete) } })",
+    );
+    let records = [b"one", b"two"].map(|record| record.to_vec()).to_vec();
+    let written = store.run(StorageKind::Enqueue { records, remove: Vec::new() }).await;
+    assert_eq!(written, Ok(StoredValue::Keys(vec![1, 2])));
+    // The same bytes once more, on purpose: they are no repetition.
+    let again = store.run(StorageKind::Enqueue { records: vec![b"two".to_vec()], remove: Vec::new() }).await;
+    assert_eq!(again, Ok(StoredValue::Keys(vec![3])));
+}
+
+#[wasm_bindgen_test]
+async fn a_database_that_was_cleared_is_not_made_again() {
+    let opened = Opened::new("evicted").await;
+    opened.enqueue(&["a"]).await;
+    // As when the user clears the site's data: the connection is closed from outside, without a word.
+    eval(
+        "globalThis.begin = IDBDatabase.prototype.transaction;
+         IDBDatabase.prototype.transaction = function () {
+           IDBDatabase.prototype.transaction = begin;
+           this.onversionchange = null;
+           this.close();
+           indexedDB.deleteDatabase(this.name);
+           throw new DOMException('closed', 'InvalidStateError') }",
+    );
+    let both = ["b", "c"]
+        .map(|record| opened.store.begin(StorageKind::Enqueue { records: vec![record.as_bytes().to_vec()], remove: Vec::new() }));
+    for id in both {
+        let cleared = Err(StorageFailure::Unavailable("site data was cleared".to_owned()));
+        assert_eq!(opened.store.answer(id).await, cleared);
+    }
+    assert!(!exists(&opened.name).await);
+}
+
+#[wasm_bindgen_test]
+async fn an_upgrade_that_fails_leaves_no_half_of_a_database() {
+    let name = unique_name("half");
+    eval(
+        "globalThis.make = IDBDatabase.prototype.createObjectStore;
+         IDBDatabase.prototype.createObjectStore = function (store) {
+           if (store === 'journal') throw new DOMException('broken', 'UnknownError');
+           return make.apply(this, arguments) }",
+    );
+    let failure = TestStore::new().open(&name).await.unwrap_err();
+    eval("IDBDatabase.prototype.createObjectStore = make");
+    assert_eq!(failure, StorageFailure::Unavailable("UnknownError: broken".to_owned()));
+    let store = TestStore::new();
+    assert_eq!(store.open(&name).await.unwrap().fence, 1);
+    assert!(store.run(StorageKind::Quarantine { fence: 1, key: 1 }).await.is_ok());
+}
+
+#[wasm_bindgen_test]
+async fn a_lock_that_was_stolen_leaves_the_former_leader_to_the_fence() {
+    watch_for_uncaught();
+    let name = unique_name("stolen");
+    let former = TestStore::new();
+    let fence = former.open(&name).await.unwrap().fence;
+    eval_async(&format!("navigator.locks.request('{name}', {{ steal: true }}, () => {{}})")).await;
+    let tidy = || StorageKind::DeleteGeneration { fence, first: 1, last: 2 };
+    assert_eq!(former.run(tidy()).await, Ok(StoredValue::Done), "nobody leads in its place yet");
+    let leader = TestStore::new();
+    assert_eq!(leader.open(&name).await.unwrap().fence, fence + 1);
+    assert_eq!(former.run(tidy()).await, Err(StorageFailure::Conflict));
+    assert_eq!(uncaught().await, "");
+}
+
+#[wasm_bindgen_test]
+async fn who_gives_up_waiting_stands_in_nobodys_way() {
+    let name = unique_name("impatient");
+    let leader = TestStore::new();
+    leader.open(&name).await.unwrap();
+    let impatient = TestStore::new();
+    impatient.wait_for(&name).await;
+    drop(impatient);
+    let waiting = format!("navigator.locks.query().then(({{ pending }}) => pending.some((lock) => lock.name === '{name}'))");
+    assert!(!eval_async(&waiting).await.is_truthy());
+    drop(leader);
+    assert_eq!(TestStore::new().open(&name).await.unwrap().fence, 2);
 }
