@@ -15,7 +15,7 @@ const AHEAD_MS_MAX = 1000;
 /** A browser takes a delay as a signed 32-bit number and fires at once beyond it. Waking early is harmless. */
 const DELAY_MS_MAX = 0x7fff_ffff;
 
-/** @type {Set<Page>} Those of all engines that run. */
+/** @type {Set<Page>} Those of all engines that were not let go. */
 const pages = new Set();
 
 export class Page {
@@ -97,11 +97,11 @@ export class Page {
     globalThis.removeEventListener?.("pageshow", this.#onLifecycle);
     globalThis.document?.removeEventListener("visibilitychange", this.#onLifecycle);
     this.#network.close();
-    pages.delete(this);
   }
 
   /** Lets go of everything at once: another tab may lead then. */
   abandon() {
+    pages.delete(this);
     this.close();
     this.#storage.abandon();
   }

@@ -98,6 +98,8 @@ impl Engine {
         if token.is_some() {
             self.token.replace(token);
             self.is_token_remembered.set(false);
+            // Its answer is about the former token.
+            self.network.abort(RESOLVED);
         }
         self.take(input);
     }
@@ -262,7 +264,10 @@ impl Engine {
                 }
                 self.page.close();
             }
-            BrowserEvent::Stopped => self.phase.set(Phase::Stopped),
+            BrowserEvent::Stopped => {
+                self.phase.set(Phase::Stopped);
+                self.page.abandon();
+            }
         }
         self.deliver();
     }

@@ -174,8 +174,12 @@ impl TestEngine {
 
     /// Stops for good and waits until everything is let go.
     pub async fn stop(self) {
-        let stopped: Promise = self.raw.stop().unchecked_into();
-        JsFuture::from(stopped).await.unwrap_or_else(|thrown| panic!("{thrown:?}"));
+        JsFuture::from(self.begin_stop()).await.unwrap_or_else(|thrown| panic!("{thrown:?}"));
+    }
+
+    /// Begins to stop.
+    pub fn begin_stop(&self) -> Promise {
+        self.raw.stop().unchecked_into()
     }
 
     fn tail(&self) -> String {

@@ -107,9 +107,12 @@ pub async fn delete(name: &str) {
     .await;
 }
 
-/// Whether there is such a database.
+/// Whether a database was made whose name contains this one. `WebKit` lists one that was never made too, without a version.
 pub async fn exists(name: &str) -> bool {
-    let found = eval_async(&format!("indexedDB.databases().then((all) => all.some((one) => one.name.includes('{name}')))")).await;
+    let found = eval_async(&format!(
+        "indexedDB.databases().then((all) => all.some((one) => one.version > 0 && one.name.includes('{name}')))"
+    ))
+    .await;
     found.is_truthy()
 }
 

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use syncline_browser_tests::engine::{TestEngine, anonymous_database};
 use syncline_browser_tests::page::{eval, eval_async, fetches, hang_fetches_of, replace_global, unique_name};
-use syncline_browser_tests::raw_stores::{bytes as raw_bytes, put, records, restore};
+use syncline_browser_tests::raw_stores::{bytes as raw_bytes, delete, exists, put, records, restore};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
@@ -123,11 +123,22 @@ async fn without_indexeddb_everything_stays_in_memory_and_the_status_says_so() {
 
 #[wasm_bindgen_test]
 async fn a_browser_that_refuses_to_open_is_no_obstacle() {
-    let refusing = replace_global("IDBFactory", "class { static [Symbol.hasInstance]() { return true } }");
     let factory = replace_global("indexedDB", "{ open() { throw new DOMException('private', 'SecurityError') } }");
     let engine = TestEngine::open(&unique_name("refused"), &none()).await;
-    drop((refusing, factory));
+    drop(factory);
     assert_eq!(engine.status()["storage"], json!({ "kind": "memory", "reason": "SecurityError: private" }));
+
+    // Some say so only later.
+    let factory = replace_global(
+        "indexedDB",
+        "{ open() {
+           const request = { error: new DOMException('private', 'InvalidStateError') };
+           queueMicrotask(() => request.onerror());
+           return request } }",
+    );
+    let engine = TestEngine::open(&unique_name("refused"), &none()).await;
+    drop(factory);
+    assert_eq!(engine.status()["storage"], json!({ "kind": "memory", "reason": "InvalidStateError: private" }));
 }
 
 #[wasm_bindgen_test]
@@ -137,8 +148,7 @@ async fn persist_false_leaves_no_trace() {
     assert_eq!(engine.status()["storage"]["kind"], "memory");
     engine.insert("Todo", &json!({ "title": "volatile" })).await;
     engine.stop().await;
-    let names = eval_async("indexedDB.databases().then((all) => all.map((one) => one.name).join())").await;
-    assert!(!names.as_string().unwrap().contains(&app));
+    assert!(!exists(&app).await);
 }
 
 #[wasm_bindgen_test]
@@ -146,12 +156,7 @@ async fn a_database_taken_away_is_said_at_once_and_nothing_is_lost() {
     let app = unique_name("taken");
     let engine = TestEngine::open(&app, &none()).await;
     engine.insert("Todo", &json!({ "title": "before" })).await;
-    let name = anonymous_database(&app);
-    eval_async(&format!(
-        "new Promise((resolve, reject) => {{ const request = indexedDB.deleteDatabase('{name}');
-         request.onerror = request.onblocked = reject; request.onsuccess = () => resolve() }})"
-    ))
-    .await;
+    delete(&anonymous_database(&app)).await;
     let status = engine.status_that("memory", |status| status["storage"]["kind"] == "memory").await;
     assert!(status["storage"]["reason"].as_str().unwrap().contains("another tab"), "{status}");
     engine.insert("Todo", &json!({ "title": "after" })).await;
@@ -163,7 +168,9 @@ async fn a_database_taken_away_is_said_at_once_and_nothing_is_lost() {
 
 #[wasm_bindgen_test]
 async fn a_full_disk_is_said_and_the_write_stays_queued() {
-    let engine = TestEngine::open(&unique_name("full"), &none()).await;
+    let app = unique_name("full");
+    let engine = TestEngine::open(&app, &none()).await;
+    engine.insert("Todo", &json!({ "title": "before" })).await;
     eval(
         "globalThis.add = IDBObjectStore.prototype.add;
          IDBObjectStore.prototype.add = function () { throw new DOMException('no room', 'QuotaExceededError') }",
@@ -173,8 +180,19 @@ async fn a_full_disk_is_said_and_the_write_stays_queued() {
     eval("IDBObjectStore.prototype.add = add");
     assert_eq!(problem["code"], "STORAGE_FULL");
     assert_eq!(engine.status()["storage"]["kind"], "memory");
-    assert_eq!(engine.column("Todo", "title"), ["too much"]);
-    assert_eq!(engine.mutations().len(), 1);
+    let mut titles = engine.column("Todo", "title");
+    titles.sort();
+    assert_eq!(titles, ["before", "too much"]);
+    assert_eq!(engine.mutations().len(), 2);
+    engine.stop().await;
+
+    // With room again it goes on from what was on disk.
+    let again = TestEngine::open(&app, &none()).await;
+    assert_eq!(again.status()["storage"]["kind"], "indexeddb");
+    again.insert("Todo", &json!({ "title": "after" })).await;
+    let mut titles = again.column("Todo", "title");
+    titles.sort();
+    assert_eq!(titles, ["after", "before"]);
 }
 
 #[wasm_bindgen_test]
@@ -221,6 +239,19 @@ async fn a_question_whose_token_it_is_that_was_given_up_is_aborted() {
     assert_eq!(fetches(), "2 made, 1 aborted");
     engine.stop().await;
     assert_eq!(fetches(), "2 made, 2 aborted");
+    drop(hanging);
+}
+
+#[wasm_bindgen_test]
+async fn an_answer_about_a_former_token_is_not_taken_for_the_present_one() {
+    let hanging = hang_fetches_of("/api/auth/me");
+    let engine = TestEngine::new(&unique_name("former"), &json!({ "startPaused": false }));
+    engine.start(Some("former"));
+    engine.pause();
+    engine.set_token(Some("present"));
+    assert_eq!(fetches(), "1 made, 1 aborted", "the question is asked again when there is a network again");
+    engine.resume();
+    assert_eq!(fetches(), "2 made, 1 aborted");
     drop(hanging);
 }
 
