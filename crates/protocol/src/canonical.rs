@@ -197,9 +197,11 @@ pub(crate) fn sort_members(out: &mut Vec<u8>, start: usize) -> usize {
     count
 }
 
-/// Compares by UTF-16 code units.
+/// Compares by UTF-16 code units. That is the order of the bytes, but that surrogates stand for what four bytes say and come
+/// before U+E000 to U+FFFF, whose first byte is 0xEE or 0xEF.
 fn utf16_order(left: &str, right: &str) -> Ordering {
-    left.encode_utf16().cmp(right.encode_utf16())
+    let rank = |byte: u8| if byte & 0xfe == 0xee { byte | 0x10 } else { byte };
+    left.bytes().map(rank).cmp(right.bytes().map(rank))
 }
 
 /// A number as every JSON library can hold it.
@@ -211,6 +213,19 @@ const fn json_number(value: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_compared_by_their_utf_16_code_units() {
+        let edges =
+            ["", "a", "\u{7f}", "\u{80}", "\u{7ff}", "\u{800}", "\u{d7ff}", "\u{e000}", "\u{ffff}", "\u{10000}", "\u{10ffff}"];
+        let mut names: Vec<String> = edges.iter().flat_map(|first| edges.map(|second| [first, second].concat())).collect();
+        names.extend(edges.map(|edge| ["é", edge, "z"].concat()));
+        for left in &names {
+            for right in &names {
+                assert_eq!(utf16_order(left, right), left.encode_utf16().cmp(right.encode_utf16()), "{left:?} {right:?}");
+            }
+        }
+    }
 
     #[test]
     fn numbers_keys_and_escapes_follow_rfc_8785() {

@@ -59,14 +59,23 @@ impl RowText {
         self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default()
     }
 
-    /// The row with the fields of `patch` instead of its own.
+    /// The row with the fields of the patches instead of its own; of two patches the later one counts.
     #[must_use]
-    pub fn patched(&self, patch: &Self) -> Self {
-        if self.is_empty() || patch.is_empty() {
-            return if patch.is_empty() { self.clone() } else { patch.clone() };
+    pub fn patched(&self, patches: &mut dyn Iterator<Item = &Self>) -> Self {
+        let mut object = self.0.clone().into_bytes();
+        for patch in patches.filter(|patch| !patch.is_empty()) {
+            // Of two members with one name the later one counts: they are put in order at the end, for many patches at once.
+            object.pop();
+            if object.len() > 1 {
+                object.push(b',');
+            }
+            object.extend_from_slice(patch.members().as_bytes());
+            object.push(b'}');
+            if object.len() > limits::ROW_BYTES_MAX {
+                sort_members(&mut object, 0);
+            }
         }
-        // Of two members with one name the later one counts.
-        Self::from_members(["{", self.members(), ",", patch.members(), "}"].concat().into_bytes())
+        Self::from_members(object)
     }
 
     /// Takes a field out; gives the text of its value.

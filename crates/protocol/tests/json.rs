@@ -210,22 +210,34 @@ fn random_row(dice: &mut Dice) -> String {
 }
 
 #[test]
-fn a_patch_replaces_fields_and_leaves_the_others() {
+fn patches_replace_fields_and_leave_the_others() {
     let mut dice = Dice(5);
     for _ in 0..5_000 {
-        let texts = [random_row(&mut dice), random_row(&mut dice)];
-        let [row, patch] = texts.each_ref().map(|text| RowText::parse(text).unwrap());
-        let [mut expected, more]: [serde_json::Map<String, Value>; 2] =
-            [&row, &patch].map(|row| serde_json::from_str(row.get()).unwrap());
-        assert_eq!(row.get(), canonical_json(&serde_json::from_str(&texts[0]).unwrap()));
-        expected.extend(more);
-        let mut both = row.patched(&patch);
-        assert_eq!(both.get(), canonical_json(&Value::Object(expected.clone())), "{texts:?}");
+        let texts: Vec<String> = (0..=dice.below(4)).map(|_| random_row(&mut dice)).collect();
+        let rows: Vec<RowText> = texts.iter().map(|text| RowText::parse(text).unwrap()).collect();
+        let mut expected = serde_json::Map::new();
+        for row in &rows {
+            expected.extend(serde_json::from_str::<serde_json::Map<String, Value>>(row.get()).unwrap());
+        }
+        assert_eq!(rows[0].get(), canonical_json(&serde_json::from_str(&texts[0]).unwrap()));
+        let mut all = rows[0].patched(&mut rows[1..].iter());
+        assert_eq!(all.get(), canonical_json(&Value::Object(expected.clone())), "{texts:?}");
         let Some(name) = expected.keys().next().cloned() else { continue };
         let removed = expected.remove(&name).map(|value| canonical_json(&value));
-        assert_eq!(both.remove(&name), removed);
-        assert_eq!(both.get(), canonical_json(&Value::Object(expected)), "{texts:?}");
+        assert_eq!(all.remove(&name), removed);
+        assert_eq!(all.get(), canonical_json(&Value::Object(expected)), "{texts:?}");
     }
+}
+
+#[test]
+fn many_large_patches_are_put_in_order_on_the_way() {
+    let patches: Vec<RowText> = (0..40)
+        .map(|index| {
+            RowText::parse(&format!(r#"{{"n{}":{index},"text":"{}"}}"#, index % 3, "x".repeat(200_000 + index))).unwrap()
+        })
+        .collect();
+    let all = RowText::default().patched(&mut patches.iter());
+    assert_eq!(all.get(), format!(r#"{{"n0":39,"n1":37,"n2":38,"text":"{}"}}"#, "x".repeat(200_039)));
 }
 
 #[test]

@@ -161,8 +161,7 @@ impl Client {
         for page in pages {
             self.confirm_own(page);
         }
-        let removed = self.leave_passed();
-        self.refresh_rows(&dirty);
+        let removed = self.leave_passed(dirty);
         self.queue_commit(put, removed, Vec::new());
         true
     }

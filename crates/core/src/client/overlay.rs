@@ -79,21 +79,36 @@ impl Overlay {
     }
 }
 
-/// What a row looks like after one more change: the same rule for every open write.
+/// What a row looks like after more changes: the same rule for every open write.
 ///
 /// An insert shows its fields whatever was there; an update patches a row that is there; a delete removes it. What the
 /// server will make of it is the server's business.
-pub(crate) fn fold(row: Option<RowText>, change: &IntentChange) -> Option<RowText> {
-    match &change.kind {
-        ChangeKind::Insert => Some(change.data.clone().unwrap_or_default()),
-        ChangeKind::Update => row.map(|row| change.data.as_ref().map_or_else(|| row.clone(), |patch| row.patched(patch))),
-        ChangeKind::Delete => None,
-        ChangeKind::Enter | ChangeKind::Leave | ChangeKind::Increment | ChangeKind::Append | ChangeKind::Unknown(_) => row,
+pub(crate) fn fold(base: Option<RowText>, changes: &[&IntentChange]) -> Option<RowText> {
+    // Nothing before the last insert or delete shows, and the updates after it are one patch: thousands of them on one row,
+    // a text typed offline, cost no more than their bytes.
+    let start = changes.iter().rposition(|change| matches!(change.kind, ChangeKind::Insert | ChangeKind::Delete));
+    let (row, updates) = match start.and_then(|start| changes.get(start..)) {
+        Some([first, updates @ ..]) if first.kind == ChangeKind::Insert => {
+            (Some(first.data.clone().unwrap_or_default()), updates)
+        }
+        Some([_, updates @ ..]) => (None, updates),
+        Some([]) | None => (base, changes),
+    };
+    if updates.is_empty() {
+        return row;
     }
+    // What a newer version made does not show.
+    let is_update = |change: &&&IntentChange| change.kind == ChangeKind::Update;
+    row.map(|row| row.patched(&mut updates.iter().filter(is_update).filter_map(|change| change.data.as_ref())))
 }
 
 /// Folds all steps of a row over its base, leaving out those whose write no longer shows.
 pub(crate) fn fold_steps(base: Option<RowText>, steps: &mut Vec<(QueuePlace, usize)>, queue: &MutationQueue) -> Option<RowText> {
     steps.retain(|(place, _)| queue.get(*place).is_some_and(|mutation| mutation.state.shows()));
-    steps.iter().filter_map(|(place, index)| queue.get(*place)?.intent.changes.get(*index)).fold(base, fold)
+    let change = |(place, index): &(QueuePlace, usize)| queue.get(*place)?.intent.changes.get(*index);
+    let mut changes = Vec::with_capacity(steps.len());
+    for step in steps.iter() {
+        changes.extend(change(step));
+    }
+    fold(base, &changes)
 }

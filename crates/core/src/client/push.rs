@@ -6,7 +6,7 @@ use syncline_protocol::{
 
 use super::backoff::Backoff;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, MutationState, Parked};
+use super::mutation_record::{Durability, Mutation, MutationState, Parked};
 use super::storage_flow::Records;
 use super::timer::Timer;
 use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
@@ -168,17 +168,18 @@ impl Client {
 
     /// Somebody else removed these records from the disk: they are not wanted any more.
     fn drop_unmarked(&mut self, marked: &[u64]) {
-        let Some(flight) = &self.push.flight else { return };
-        let gone = self.queue.places(&|mutation| {
-            mutation.state == MutationState::Pending
-                && mutation.key().is_some_and(|key| !marked.contains(&key))
-                && flight.writes.iter().any(|(_, op_id)| *op_id == mutation.intent.op_id)
+        let Some(flight) = &mut self.push.flight else { return };
+        let mut gone = Vec::new();
+        flight.writes.retain(|(place, _)| {
+            let pending = self.queue.get(*place).filter(|mutation| mutation.state == MutationState::Pending);
+            let is_gone = pending.and_then(Mutation::key).is_some_and(|key| !marked.contains(&key));
+            if is_gone {
+                gone.push(*place);
+            }
+            !is_gone
         });
-        for place in &gone {
-            self.discard(*place);
-        }
-        if let Some(flight) = &mut self.push.flight {
-            flight.writes.retain(|(place, _)| !gone.contains(place));
+        for place in gone {
+            self.discard(place);
         }
     }
 
@@ -282,7 +283,7 @@ impl Client {
         } else {
             self.push.backoff.reset();
         }
-        let removed = self.leave_passed();
+        let removed = self.leave_passed(Vec::new());
         if !removed.is_empty() {
             self.queue_commit(Vec::new(), removed, Vec::new());
         }
@@ -367,23 +368,23 @@ impl Client {
         self.notify(Event::MutationFailed { op_id, error });
     }
 
-    /// Takes applied writes that the shown rows contain out of queue and overlay; gives their records on disk.
-    pub(super) fn leave_passed(&mut self) -> Vec<u64> {
+    /// Takes applied writes that the shown rows contain out of queue and overlay, and recomputes their rows and those that are
+    /// dirty anyway; gives their records on disk.
+    pub(super) fn leave_passed(&mut self, mut dirty: Vec<(super::EntityIndex, String)>) -> Vec<u64> {
         let mut removed = Vec::new();
-        if self.record.shown.token.is_none() {
-            // Everything is fetched again: the rows shown until then may be of another history, whose numbers say nothing.
-            return removed;
-        }
-        let mut rows = Vec::new();
         // What never reached the disk itself still stands for a failed record there.
         let mut replaced = Vec::new();
-        while let Some(place) = self.queue.passed_by(self.record.shown.seq) {
-            rows.append(&mut self.rows_of(place));
+        // Without a token everything is fetched again: the rows shown until then may be of another history, whose numbers say
+        // nothing.
+        while self.record.shown.token.is_some()
+            && let Some(place) = self.queue.passed_by(self.record.shown.seq)
+        {
+            dirty.append(&mut self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { break };
             removed.extend(mutation.key());
             replaced.extend(mutation.replaces);
         }
-        self.refresh_rows(&rows);
+        self.refresh_rows(&dirty);
         self.remove_from_queue(&replaced);
         removed
     }

@@ -94,8 +94,7 @@ impl Client {
                 self.compare_entity(&old, entity);
             }
         }
-        let removed = self.leave_passed();
-        self.refresh_rows(&self.overlay.touched());
+        let removed = self.leave_passed(self.overlay.touched());
         // Queued as it is: the rows of the last page and the exchange are one transaction.
         self.queue_commit(records, removed, vec![self.without_generation(old.number)]);
     }

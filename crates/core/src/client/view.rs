@@ -32,7 +32,7 @@ impl Client {
             let Some(touched) = self.overlay.row_mut(entity, id) else { continue };
             touched.steps.push((place, index));
             // All earlier steps are folded in already.
-            let row = fold(touched.row.clone(), change);
+            let row = fold(touched.row.clone(), &[change]);
             if row != touched.row {
                 touched.row = row;
                 touched.version = self.log.advance();
