@@ -203,6 +203,8 @@ impl Client {
     fn set_now(&mut self, now: Timestamp) {
         if now < self.now {
             self.timers.move_back(self.now.0 - now.0);
+            self.link.last_heard_at = self.link.last_heard_at.min(Some(now));
+            self.push.is_sent_by(now);
         }
         self.now = now;
     }

@@ -276,10 +276,11 @@ impl Engine {
         if matches!(input, Input::Tick) {
             self.wake_at.set(None);
         }
-        if let Input::IdentityResolved(identity) = &input {
-            self.remember(identity);
-        }
+        let resolved = if let Input::IdentityResolved(identity) = &input { Some(identity.clone()) } else { None };
         self.take(input);
+        if let Some(identity) = resolved.filter(|identity| self.client.borrow().status().identity.as_ref() == Some(identity)) {
+            self.remember(&identity);
+        }
     }
 
     fn deliver(&self) {

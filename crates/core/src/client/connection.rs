@@ -171,7 +171,8 @@ impl Client {
     }
 
     pub(super) fn identity_resolved(&mut self, identity: Identity) {
-        if self.identity.is_none() {
+        // While it is paused the token may have become another one since the question.
+        if self.identity.is_none() && matches!(self.link.phase, Phase::Resolving | Phase::Waiting) {
             self.timers.clear(Timer::Handshake);
             self.last_error = None;
             self.identity_known(identity);

@@ -59,6 +59,13 @@ impl PushFlow {
         self.processed.truncate(PROCESSED_MAX);
     }
 
+    /// The clock was set back: the batch was sent no later than now.
+    pub(crate) fn is_sent_by(&mut self, now: Timestamp) {
+        if let Some(Flight { stage: Stage::Sent(at), .. }) = &mut self.flight {
+            *at = now.min(*at);
+        }
+    }
+
     /// Whether the write may be on its way to the server or to its mark on disk.
     pub(crate) fn carries(&self, place: QueuePlace) -> bool {
         self.flight.as_ref().is_some_and(|flight| flight.writes.iter().any(|(other, _)| *other == place))

@@ -39,6 +39,22 @@ tests! {
         script.expect(&["resolve", "open database"]);
     }
 
+    fn an_answer_about_a_former_token_is_not_taken_for_the_present_one() {
+        let mut script = Script::unstarted(false);
+        script.give(Input::Start { identity: None });
+        script.give(Input::Pause);
+        script.give(Input::TokenChanged);
+        script.give(Input::IdentityResolved(alice()));
+        script.give(Input::Resume);
+        script.expect(&["resolve", "resolve"]);
+        assert_eq!(script.client.status().identity, None);
+        // A slow answer about the present one is as good as a quick one.
+        script.pass(15_000);
+        assert_eq!(script.state(), "waiting");
+        script.give(Input::IdentityResolved(alice()));
+        script.expect(&["open database"]);
+    }
+
     fn each_close_code_has_its_answer() {
         let cases: [(u16, &str, &[&str]); 9] = [
             (1006, "waiting", &["close 1000"]),
@@ -292,6 +308,31 @@ tests! {
         script.give(Input::Tick);
         script.pass(1_000);
         script.expect(&["open socket"]);
+    }
+
+    fn a_clock_set_back_makes_nothing_seem_younger_than_it_is() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        script.now -= 86_400_000;
+        let mut seconds = 0;
+        while script.state() == "live" {
+            script.give(Input::Received(r#"{"type":"heartbeat"}"#.to_owned()));
+            assert_eq!(script.client.status().last_heard_at, Some(Timestamp(script.now)));
+            script.pass(10_000);
+            seconds += 10;
+            assert!(seconds < 100, "a push is not waited for however alive the server is");
+        }
+        let mut script = Script::new();
+        script.go_live();
+        script.now -= 86_400_000;
+        script.give(Input::Tick);
+        assert!(script.client.status().last_heard_at <= Some(Timestamp(script.now)));
+        script.log.clear();
+        script.now += 30_000;
+        script.give(Input::Wake);
+        script.expect(&["close 1000", "open socket"]);
     }
 
     fn writes_whose_outcome_is_forgotten_are_not_sent_again() {
