@@ -28,7 +28,12 @@ const SOAKS: &[Soak] = &[
     Soak {
         name: "simulation",
         about: "replicas and a server with faults of network, disk and clock, seed by seed",
-        arguments: &["test", "--package", "syncline-core", "--test", "client", "converge::"],
+        arguments: &["test", "--package", "syncline-core", "--test", "client", "--", "converge::", "two_servers::"],
+    },
+    Soak {
+        name: "json",
+        about: "texts, rows and intents against another reader and the written rules",
+        arguments: &["test", "--package", "syncline-protocol", "--test", "json"],
     },
     Soak {
         name: "damage",

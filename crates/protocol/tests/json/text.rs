@@ -1,31 +1,11 @@
 //! The crate's own JSON reader and writer against `serde_json`: on any text, well formed or not, they agree.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails its test")]
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 use syncline_protocol::json::{JsonError, Reader, Token, write_float};
 use syncline_protocol::{Intent, Page, RowText, ServerMessage, canonical_json, write_canonical};
 
-/// Numbers that repeat from run to run.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> usize {
-        usize::try_from(self.next() % bound).unwrap()
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len() as u64)]
-    }
-}
+use crate::dice::{Dice, for_seeds};
 
 const PIECES: &[&str] = &[
     "{",
@@ -190,14 +170,13 @@ fn floats(value: Value) -> Value {
 
 #[test]
 fn any_text_means_what_it_means_to_serde_json() {
-    let mut dice = Dice(7);
-    for _ in 0..20_000 {
-        let text = random_json(&mut dice, 4);
+    for_seeds("any_text_means_what_it_means_to_serde_json", 20_000, |dice| {
+        let text = random_json(dice, 4);
         agree(&text);
-        agree(&damage(&mut dice, &text));
+        agree(&damage(dice, &text));
         let pieces: String = (0..dice.below(8)).map(|_| dice.pick(PIECES)).collect();
         agree(&pieces);
-    }
+    });
 }
 
 /// A row with few names, some of which UTF-8 and UTF-16 put in another order.
@@ -211,9 +190,8 @@ fn random_row(dice: &mut Dice) -> String {
 
 #[test]
 fn patches_replace_fields_and_leave_the_others() {
-    let mut dice = Dice(5);
-    for _ in 0..5_000 {
-        let texts: Vec<String> = (0..=dice.below(4)).map(|_| random_row(&mut dice)).collect();
+    for_seeds("patches_replace_fields_and_leave_the_others", 5_000, |dice| {
+        let texts: Vec<String> = (0..=dice.below(4)).map(|_| random_row(dice)).collect();
         let rows: Vec<RowText> = texts.iter().map(|text| RowText::parse(text).unwrap()).collect();
         let mut expected = serde_json::Map::new();
         for row in &rows {
@@ -222,11 +200,11 @@ fn patches_replace_fields_and_leave_the_others() {
         assert_eq!(rows[0].get(), canonical_json(&serde_json::from_str(&texts[0]).unwrap()));
         let mut all = rows[0].patched(&mut rows[1..].iter());
         assert_eq!(all.get(), canonical_json(&Value::Object(expected.clone())), "{texts:?}");
-        let Some(name) = expected.keys().next().cloned() else { continue };
+        let Some(name) = expected.keys().next().cloned() else { return };
         let removed = expected.remove(&name).map(|value| canonical_json(&value));
         assert_eq!(all.remove(&name), removed);
         assert_eq!(all.get(), canonical_json(&Value::Object(expected)), "{texts:?}");
-    }
+    });
 }
 
 #[test]
@@ -252,11 +230,10 @@ fn deep_nesting_is_refused_at_the_same_depth() {
 
 #[test]
 fn floats_are_the_nearest_and_print_the_same_number() {
-    let mut dice = Dice(11);
-    for _ in 0..100_000 {
+    for_seeds("floats_are_the_nearest_and_print_the_same_number", 100_000, |dice| {
         let float = f64::from_bits(dice.next());
         if !float.is_finite() {
-            continue;
+            return;
         }
         let shift = dice.below(40);
         let spellings = [
@@ -273,13 +250,12 @@ fn floats_are_the_nearest_and_print_the_same_number() {
             let again: f64 = String::from_utf8(out).unwrap().parse().unwrap();
             assert!(again.to_bits() == read.to_bits() || read == 0.0, "{text}");
         }
-    }
+    });
 }
 
 #[test]
 fn halves_between_floats_round_to_even_however_long_they_are() {
-    let mut dice = Dice(13);
-    for _ in 0..20_000 {
+    for_seeds("halves_between_floats_round_to_even_however_long_they_are", 20_000, |dice| {
         // 54 bits, the last one set: the middle between two floats.
         let middle = u128::from((dice.next() >> 10) | (1 << 53) | 1) << dice.below(70);
         for text in [format!("{middle}.0"), format!("{middle}.{}1", "0".repeat(60)), format!("{}.{}", middle - 1, "9".repeat(60))]
@@ -290,7 +266,7 @@ fn halves_between_floats_round_to_even_however_long_they_are() {
                 assert_eq!(read(&text).unwrap().as_f64().unwrap().to_bits(), expected.to_bits(), "{text}");
             }
         }
-    }
+    });
     for text in [
         "9007199254740993.0",
         "9007199254740992.5e0",
@@ -350,15 +326,14 @@ fn damaged_messages_are_refused_and_break_nothing() {
         r#"{"type":"outcomes","id":1,"results":[{"op_id":"00112233445566778899aabbccddeeff","status":"rejected","replayed":false,"error":{"code":"X","message":"y"}}]}"#,
         r#"{"op_id":"00112233445566778899aabbccddeeff","issued_at":5,"schema":1,"changes":[{"entity":"T","row_id":"r","kind":"insert","data":{"a":1}}]}"#,
     ];
-    let mut dice = Dice(17);
-    for _ in 0..20_000 {
+    for_seeds("damaged_messages_are_refused_and_break_nothing", 20_000, |dice| {
         let whole = texts[dice.below(3)];
-        let mut text = damage(&mut dice, whole);
+        let mut text = damage(dice, whole);
         if dice.below(2) == 0 {
-            text = damage(&mut dice, &text);
+            text = damage(dice, &text);
         }
         for good in [ServerMessage::parse(&text).is_ok(), Page::parse(&text).is_ok(), Intent::parse(&text).is_ok()] {
             assert!(!good || serde_json::from_str::<&RawValue>(&text).is_ok(), "{text}");
         }
-    }
+    });
 }
