@@ -153,6 +153,8 @@ impl Client {
             Input::Pause => self.pause(),
             Input::Resume => self.resume(),
             Input::Wake => self.wake(),
+            Input::Pull => self.pull_now(),
+            Input::Resync => self.resync(),
             Input::Tick => {}
             Input::Stop => self.stop(),
         }

@@ -55,6 +55,17 @@ enum Places {
     Refused,
 }
 
+/// How far the replica is with fetching what the server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CatchUp {
+    /// The application asked for what is new; the server may have answered an earlier question already.
+    Wanted,
+    /// The server was asked.
+    UnderWay,
+    /// Everything came, and the application was told so.
+    Told,
+}
+
 /// State of the line.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -70,8 +81,7 @@ pub(crate) struct Link {
     /// the age of the connection too early.
     pub(crate) greeted_at: Timestamp,
     places: Places,
-    /// Whether `Synced` was said on this connection.
-    pub(crate) told_synced: bool,
+    pub(crate) catch_up: CatchUp,
     /// Whether the application was asked for another token since the server last accepted one: asked again for each that is
     /// refused, an application with a stale token would turn in a circle.
     asked_for_token: bool,
@@ -89,7 +99,7 @@ impl Link {
             server_head: None,
             greeted_at: Timestamp(0),
             places: Places::Taken,
-            told_synced: false,
+            catch_up: CatchUp::Told,
             asked_for_token: false,
         }
     }
@@ -214,6 +224,7 @@ impl Client {
     pub(super) fn socket_opened(&mut self) {
         let (Phase::Connecting, Some(identity)) = (self.link.phase, self.identity.clone()) else { return };
         self.link.phase = Phase::Greeting;
+        self.link.catch_up = CatchUp::UnderWay;
         self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
         // A snapshot under way has no place in the log yet; the server then says `resync`, and the pull goes on where it was.
         let cursor = if self.record.staging.is_some() { None } else { self.record.shown.token.clone() };
@@ -294,7 +305,6 @@ impl Client {
         self.link.server_head = Some(welcome.head);
         self.link.greeted_at = welcome.server_time;
         self.link.retry_after_ms = 0;
-        self.link.told_synced = false;
         self.link.asked_for_token = false;
         self.last_error = None;
         if self.record.epoch.as_ref().is_some_and(|epoch| *epoch != welcome.epoch) {
@@ -322,17 +332,21 @@ impl Client {
     }
 
     pub(super) fn become_live(&mut self) {
+        if self.link.catch_up == CatchUp::Wanted {
+            self.link.phase = Phase::Pulling(None);
+            return;
+        }
         self.link.phase = Phase::Live;
         self.timers.set(Timer::Stable, self.now.plus_ms(limits::STABLE_MS));
         self.tell_synced();
     }
 
-    /// Says once per connection that the replica reached what the server had when it greeted.
+    /// Says once per connection that the replica reached what the server had when it greeted, and again for each pull.
     pub(super) fn tell_synced(&mut self) {
         let seq = self.record.shown.seq;
         let reached = self.record.staging.is_none() && self.link.server_head.is_some_and(|head| seq >= head);
-        if self.link.phase == Phase::Live && reached && !self.link.told_synced {
-            self.link.told_synced = true;
+        if self.link.phase == Phase::Live && reached && self.link.catch_up == CatchUp::UnderWay {
+            self.link.catch_up = CatchUp::Told;
             self.notify(Event::Synced { seq });
         }
     }

@@ -72,6 +72,10 @@ pub enum Input {
     Resume,
     /// The device came online or the page became visible: cuts a wait short, checks an open socket.
     Wake,
+    /// Ask for what is new now; [`Event::Synced`](super::Event::Synced) says when everything is here.
+    Pull,
+    /// Fetch every row anew; unsent writes stay.
+    Resync,
     /// The time named by the last `Idle` has come.
     Tick,
     /// Close the socket and do nothing more.

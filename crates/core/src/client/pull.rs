@@ -3,7 +3,7 @@
 use syncline_protocol::json::finish;
 use syncline_protocol::{ClientMessage, ErrorBody, ErrorCode, Page, Resume};
 
-use super::connection::Phase;
+use super::connection::{CatchUp, Phase};
 use super::timer::Timer;
 use super::{Client, Output, RequestId};
 
@@ -20,9 +20,22 @@ impl Client {
         }
         let request = self.request_id();
         self.link.phase = Phase::Pulling(Some(request));
+        if self.link.catch_up == CatchUp::Wanted {
+            self.link.catch_up = CatchUp::UnderWay;
+        }
         self.timers.set(Timer::Pull, self.now.plus_ms(PULL_MS_MAX));
         let path_and_query = self.pull_path();
         self.outputs.push(Output::Pull { request, path_and_query });
+    }
+
+    /// The application asks for what is new: over HTTP, whatever the socket says. A pull under way goes on first, or an
+    /// application that asks faster than the server answers would never get an answer.
+    pub(super) fn pull_now(&mut self) {
+        self.wake();
+        self.link.catch_up = CatchUp::Wanted;
+        if self.link.phase == Phase::Live {
+            self.link.phase = Phase::Pulling(None);
+        }
     }
 
     fn pull_path(&self) -> String {

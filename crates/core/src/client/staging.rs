@@ -9,6 +9,7 @@ use super::connection::Phase;
 use super::names::EntityIndex;
 use super::replica_record::{Position, StagingPosition};
 use super::storage_flow::Records;
+use super::timer::Timer;
 
 impl Client {
     /// The server says the cursor is of no use. The rows stay shown until a new copy is complete.
@@ -32,6 +33,21 @@ impl Client {
         self.drop_staging();
         self.forget_cursor();
         self.link.phase = Phase::Pulling(None);
+    }
+
+    /// The application wants every row anew. The rows stay shown until the new copy is complete; one that is under way
+    /// already is no other.
+    pub(super) fn resync(&mut self) {
+        if self.record.shown.token.is_some() {
+            self.drop_staging();
+            self.forget_cursor();
+            if self.link.is_greeted() {
+                // An answer on its way continues what is forgotten.
+                self.timers.clear(Timer::Pull);
+                self.link.phase = Phase::Pulling(None);
+            }
+        }
+        self.pull_now();
     }
 
     fn forget_cursor(&mut self) {

@@ -300,6 +300,77 @@ tests! {
         script.expect(&["close 1000", "open socket"]);
     }
 
+    fn pulling_on_demand_asks_and_goes_on_from_there() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::Pull);
+        script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice"]);
+        script.write();
+        script.pass(100);
+        script.answer_pull(200, &page(5, 9, ""));
+        script.expect(&["push 1", "resume t9", "synced 9"]);
+        script.give(closed(1006));
+        script.log.clear();
+        script.give(Input::Pull);
+        script.expect(&["open socket"]);
+        // The server may have read its log before it was asked.
+        script.give(Input::SocketOpened);
+        script.give(Input::Pull);
+        script.welcome("stream", 9);
+        script.expect(&["hello Some(\"t9\")", "pull /api/sync/pull?cursor=t9&user_id=alice", "push 1"]);
+        script.answer_pull(200, &page(9, 9, ""));
+        script.expect(&["resume t9", "synced 9"]);
+    }
+
+    fn pulls_faster_than_their_answers_come_to_an_end() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::Pull);
+        script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice"]);
+        for _ in 0..3 {
+            script.give(Input::Pull);
+        }
+        script.expect(&["heartbeat"; 3]);
+        script.answer_pull_once(200, &page(5, 7, ""));
+        script.expect(&["resume t7", "pull /api/sync/pull?cursor=t7&user_id=alice"]);
+        assert_eq!(script.client.status().seq, 7);
+        script.answer_pull(200, &page(7, 8, ""));
+        script.expect(&["resume t8", "synced 8"]);
+    }
+
+    fn a_resync_on_demand_fetches_everything_and_keeps_the_queue() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        script.log.clear();
+        let everything = "pull /api/sync/pull?user_id=alice";
+        script.give(Input::Pull);
+        script.give(Input::Resync);
+        script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice", "heartbeat", everything]);
+        // A second one is the same one.
+        script.give(Input::Resync);
+        script.expect(&["heartbeat"]);
+        let status = script.client.status();
+        assert_eq!((status.synced, status.pending), (false, 1));
+        script.answer_pull_once(200, &page(8, 8, r#","snapshot":{"start":true,"end":true}"#));
+        script.answer_pull(200, &page(8, 8, ""));
+        let status = script.client.status();
+        assert_eq!((status.synced, status.pending, status.seq), (true, 1, 8));
+        // Offline, and on a disk that is read again before there is a network.
+        script.give(closed(1006));
+        script.give(Input::Resync);
+        script.give(closed(1006));
+        let stored = script.disk.open();
+        let mut again = Script::unstarted(false);
+        again.give(Input::Start { identity: Some(alice()) });
+        again.give(Input::Opened(Box::new(stored)));
+        again.log.clear();
+        again.give(Input::SocketOpened);
+        again.expect(&["hello None"]);
+        assert_eq!(again.client.status().pending, 1);
+    }
+
     fn a_clock_set_back_does_not_stretch_a_wait() {
         let mut script = Script::new();
         script.give(closed(1006));

@@ -32,6 +32,8 @@ struct Faults {
     full: u64,
     /// Another tab takes the database over.
     takeover: u64,
+    /// The application asks for a pull or a resync.
+    ask: u64,
 }
 
 const NO_FAULTS: Faults = Faults {
@@ -46,6 +48,7 @@ const NO_FAULTS: Faults = Faults {
     restore: 0,
     full: 0,
     takeover: 0,
+    ask: 0,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -79,6 +82,7 @@ impl World {
             restore: chance(1),
             full: chance(1),
             takeover: chance(1),
+            ask: chance(6),
         };
         let now = Timestamp(1_700_000_000_000);
         let count = 1 + random.below(3);
@@ -122,6 +126,11 @@ impl World {
         if self.random.percent(faults.busy) {
             self.server.busy = 1 + self.random.below(2);
         }
+        if self.random.percent(faults.ask) {
+            let asked = if self.random.percent(70) { Input::Pull } else { Input::Resync };
+            self.nodes[index].asked_at = Some(self.server.head);
+            self.nodes[index].input(now, asked);
+        }
         if self.random.percent(faults.mangle)
             && let Some(line) = &mut self.nodes[index].line
         {
@@ -161,6 +170,8 @@ impl World {
         self.server.epoch = epoch;
         for node in &mut self.nodes {
             node.disconnect(self.now);
+            // What was there when it was asked for may be gone.
+            node.asked_at = None;
         }
     }
 

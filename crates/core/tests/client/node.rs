@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) durable: BTreeSet<String>,
     /// op_ids whose end it was told.
     pub(crate) ended: BTreeSet<String>,
+    /// What the server had when the application last asked for it.
+    pub(crate) asked_at: Option<u64>,
     /// What a JavaScript cache built of deltas holds.
     mirror: BTreeMap<String, (u64, BTreeMap<String, Value>)>,
     wants_open: bool,
@@ -63,6 +65,7 @@ impl Node {
             events: Vec::new(),
             durable: BTreeSet::new(),
             ended: BTreeSet::new(),
+            asked_at: None,
             mirror: BTreeMap::new(),
             wants_open: false,
         };
@@ -113,6 +116,12 @@ impl Node {
         match &event {
             Event::MutationDurable { op_id } if self.status().storage == StorageState::Indexeddb => {
                 self.durable.insert(op_id.to_string());
+            }
+            Event::Synced { seq } => {
+                assert!(
+                    self.asked_at.take().is_none_or(|head| head <= *seq),
+                    "less is here than there was when it was asked for"
+                );
             }
             Event::MutationConfirmed { op_id, .. } | Event::MutationRemoved { op_id } => {
                 self.ended.insert(op_id.to_string());

@@ -17,6 +17,7 @@ pub(crate) struct Script {
     /// The transactions of each push.
     pub(crate) pushed: Vec<Vec<String>>,
     pub(crate) last_push: u64,
+    pull: Option<RequestId>,
 }
 
 impl Script {
@@ -38,6 +39,7 @@ impl Script {
             disk: Disk::default(),
             pushed: Vec::new(),
             last_push: 0,
+            pull: None,
         }
     }
 
@@ -77,7 +79,10 @@ impl Script {
                     }
                     ClientMessage::Heartbeat => "heartbeat".to_owned(),
                 },
-                Output::Pull { path_and_query, .. } => format!("pull {path_and_query}"),
+                Output::Pull { request, path_and_query } => {
+                    self.pull = Some(request);
+                    format!("pull {path_and_query}")
+                }
                 Output::Store(request) => {
                     self.store(request.kind, request.id);
                     continue;
@@ -147,6 +152,12 @@ impl Script {
                 return;
             }
         }
+    }
+
+    /// Answers the pull under way; another one may follow.
+    pub(crate) fn answer_pull_once(&mut self, status: u16, body: &str) {
+        let Some(request) = self.pull.take() else { panic!("no pull is under way") };
+        self.give(Input::PullAnswered { request, status, body: body.to_owned(), retry_after_ms: None });
     }
 
     pub(crate) fn expect(&mut self, expected: &[&str]) {
