@@ -4,6 +4,7 @@ import type { Settings } from "./config.ts";
 import { compose, Draft } from "./draft.ts";
 import { errorCode, SynclineError } from "./errors.ts";
 import { infiniteQuery } from "./infinite_query.ts";
+import { Listeners } from "./listeners.ts";
 import { Queue } from "./mutation_queue.ts";
 import { News } from "./news.ts";
 import type * as OnDemandModule from "./on_demand.ts";
@@ -47,15 +48,21 @@ export class Engine<S extends object> implements SyncEngine<S> {
   readonly #rows: Rows;
   readonly #queue: Queue;
   readonly #news: News = new News();
+  readonly #binaryListeners: Listeners<Uint8Array> = new Listeners(this.#news.listenerThrew);
   /** Another replica was opened, and its readers have not been told. */
   #mustTellRows = false;
+  /** Times that the replica had everything the server had when it was asked. */
+  #syncs = 0;
 
   constructor(settings: Settings, load: () => Promise<RawModule>) {
     const onThrow = this.#news.listenerThrew;
     this.#sessions = new Sessions(settings, load, this.#news, {
       show: (raw) => this.#show(raw),
       hideServed: () => this.#tellRows(this.#rows.serve(undefined)),
-      receive: (replica, json) => this.#receive(replica, json),
+      receive: (replica, json, binaryFrame) => {
+        if (binaryFrame !== undefined) this.#news.add(() => this.#binaryListeners.emit(binaryFrame));
+        this.#receive(replica, json);
+      },
       takeStatus: (raw) => this.#takeStatus(raw),
     });
     this.#rows = new Rows(onThrow);
@@ -148,9 +155,16 @@ export class Engine<S extends object> implements SyncEngine<S> {
     return draft.changes.length === 0 ? emptyWrite(value) : this.#commit(draft, value);
   }
 
-  async push(): Promise<void> {
-    this.#sessions.running();
+  push(): Promise<void> {
     return this.#onDemand(({ push }, access) => push(access));
+  }
+
+  pull(): Promise<void> {
+    return this.#onDemand(({ pull }, access) => pull(access));
+  }
+
+  resetReplica(): Promise<void> {
+    return this.#onDemand(({ resetReplica }, access) => resetReplica(access));
   }
 
   createInfiniteQuery<E extends EntityOf<S>>(
@@ -182,6 +196,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   export(): Promise<Blob> {
     return this.#onDemand(({ toFile }, access) => toFile(access));
+  }
+
+  onBinaryFrame(listener: (frame: Uint8Array) => void): Unsubscribe {
+    return this.#binaryListeners.add(listener);
   }
 
   setPresence(): never {
@@ -218,6 +236,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
       entities: this.#rows.names(),
       news: this.#news,
       sessions: this.#sessions,
+      syncs: () => this.#syncs,
       isStalled,
       SynclineError,
     });
@@ -306,7 +325,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#news.tellError(new SynclineError(errorCode(event.code), event.message));
         break;
       case "synced":
-        // The status says the same.
+        this.#syncs += 1;
         break;
       default:
         this.#tellMutation(this.#queue.took(event));

@@ -3,7 +3,7 @@ declare module "#wasm-glue" {
   /** Makes an engine of `RawOptions` as JSON. */
   export const RawEngine: new (
     optionsJson: string,
-    onEvents: (eventsJson: string) => void,
+    onEvents: import("./raw.ts").OnEvents,
   ) => import("./raw.ts").RawEngine;
   export const tokenHash: import("./raw.ts").RawModule["tokenHash"];
   /** Instantiates the module; every further call gives the same instance. */

@@ -2,7 +2,7 @@
 
 import instantiateGlue, { RawEngine as GlueEngine, tokenHash } from "#wasm-glue";
 import { SynclineError } from "./errors.ts";
-import type { RawModule, RawOptions } from "./raw.ts";
+import type { OnEvents, RawModule, RawOptions } from "./raw.ts";
 import type { WasmSource } from "./types.ts";
 
 let loading: Promise<RawModule> | undefined;
@@ -37,7 +37,7 @@ async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
 
 /** Options cross as text, like everything else; times are whole there. */
 class RawEngine extends GlueEngine {
-  constructor(options: RawOptions, onEvents: (eventsJson: string) => void) {
+  constructor(options: RawOptions, onEvents: OnEvents) {
     const reconnectMs = Math.min(Math.ceil(options.reconnectMs), Number.MAX_SAFE_INTEGER);
     super(JSON.stringify({ ...options, reconnectMs }), onEvents);
   }

@@ -16,18 +16,61 @@ export interface Access<S extends object> {
   readonly entities: readonly string[];
   readonly news: News;
   readonly sessions: Sessions;
+  /** Counts how often the replica had everything the server had when it was asked. */
+  syncs(): number;
   readonly isStalled: typeof isStalled;
   readonly SynclineError: typeof SynclineError;
 }
 
 /** Sends what waits, and waits for the answers. */
 export async function push<S extends object>(access: Access<S>): Promise<void> {
-  const { engine, news, sessions, isStalled } = access;
+  const { engine, sessions } = access;
+  sessions.running();
   const wanted = new Set(awaited(engine.mutations.list()));
-  const isAnswered = (): boolean => !awaited(engine.mutations.list()).some((opId) => wanted.has(opId));
   sessions.command((raw) => raw.wake());
-  await news.until(() => isAnswered() || isStalled(engine.status));
-  if (!isAnswered()) throw unreachable(access);
+  await reach(access, () => !awaited(engine.mutations.list()).some((opId) => wanted.has(opId)));
+}
+
+/** Asks for what is new, and waits for it. Who asks meanwhile shares the next pull: each would put off the end of the last. */
+export function pull<S extends object>(access: Access<S>): Promise<void> {
+  const pulls = pullsOf.get(access.engine) ?? { ended: Promise.resolve(), next: undefined };
+  pullsOf.set(access.engine, pulls);
+  pulls.next ??= pulls.ended.then(() => {
+    const now = pullNow(access);
+    pulls.ended = now.catch(() => {});
+    pulls.next = undefined;
+    return now;
+  });
+  return pulls.next;
+}
+
+/** When the pull under way has ended, and the one that follows it, of each engine. */
+const pullsOf: WeakMap<object, { ended: Promise<void>; next: Promise<void> | undefined }> = new WeakMap();
+
+async function pullNow<S extends object>(access: Access<S>): Promise<void> {
+  const before = access.syncs();
+  access.sessions.running();
+  access.sessions.command((raw) => raw.pull());
+  await reach(access, () => access.syncs() > before);
+}
+
+/** Has every row fetched anew, and waits for the first copy that is. */
+export async function resetReplica<S extends object>(access: Access<S>): Promise<void> {
+  const { engine, sessions, SynclineError } = access;
+  sessions.running();
+  if (!sessions.isOpen)
+    throw new SynclineError("NOT_STARTED", "there is no replica yet", {
+      hint: "Wait until `status.identity` is known.",
+    });
+  sessions.command((raw) => raw.resync());
+  await reach(access, () => engine.status.synced);
+}
+
+/** @throws SynclineError when the server cannot be reached before the condition holds. */
+async function reach<S extends object>(access: Access<S>, isMet: () => boolean): Promise<void> {
+  const { engine, news, isStalled } = access;
+  await news.until(() => isMet() || isStalled(engine.status));
+  if (!isMet()) throw unreachable(access);
 }
 
 /** What the server will still answer, of a list in order: neither failed nor waiting for one that failed. */

@@ -29,13 +29,20 @@ export interface RawEngine {
   resume(): string;
   /** Cuts a wait for the server short and checks an open socket. */
   wake(): string;
+  /** Asks the server for what is new; the event `synced` says when everything is here. */
+  pull(): string;
+  /** Fetches every row anew; unsent writes stay. */
+  resync(): string;
   stop(): Promise<void>;
   free(): void;
 }
 
+/** Hears what happens outside of calls, and the binary frames of the socket. */
+export type OnEvents = (eventsJson: string, binaryFrame?: Uint8Array) => void;
+
 /** What the loaded module offers. */
 export interface RawModule {
-  readonly RawEngine: new (options: RawOptions, onEvents: (eventsJson: string) => void) => RawEngine;
+  readonly RawEngine: new (options: RawOptions, onEvents: OnEvents) => RawEngine;
   /** SHA-256 of a token in hexadecimal. */
   tokenHash(token: string): string;
 }

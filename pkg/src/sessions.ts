@@ -3,7 +3,7 @@
 import type { Settings } from "./config.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type { News } from "./news.ts";
-import type { RawEngine, RawModule, RawStatus } from "./raw.ts";
+import type { OnEvents, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, sameIdentity } from "./status.ts";
@@ -17,7 +17,7 @@ export interface SessionHost {
   show(raw: RawEngine | undefined): void;
   /** The rows that came with the page are not this session's. */
   hideServed(): void;
-  receive(replica: Replica, eventsJson: string): void;
+  receive(replica: Replica, eventsJson: string, binaryFrame?: Uint8Array): void;
   takeStatus(raw: RawStatus): void;
 }
 
@@ -62,6 +62,11 @@ export class Sessions {
     return this.#replica;
   }
 
+  /** Whether a replica runs whose database was read. */
+  get isOpen(): boolean {
+    return this.#replica?.isOpen === true;
+  }
+
   /** Whether it was started and not stopped. */
   get isRunning(): boolean {
     return this.#starting !== undefined;
@@ -104,7 +109,7 @@ export class Sessions {
     const question = this.#askAnew();
     await this.#inTurn(() => this.#changeSession(signal, question, token === undefined));
     if (signal.aborted) return;
-    await this.#news.until(() => this.#isOpen || isStalled(this.#news.status));
+    await this.#news.until(() => this.isOpen || isStalled(this.#news.status));
   }
 
   async signOut(): Promise<void> {
@@ -155,7 +160,7 @@ export class Sessions {
     const question = this.#askAnew();
     await this.#inTurn(() => this.#begin(lifetime.signal, question));
     checkRunning(lifetime.signal);
-    await this.#news.until(() => this.#isOpen || this.#news.status.identity === null);
+    await this.#news.until(() => this.isOpen || this.#news.status.identity === null);
   }
 
   async #begin(signal: AbortSignal, question: AbortSignal): Promise<void> {
@@ -201,7 +206,8 @@ export class Sessions {
     if (module === undefined) throw notStarted();
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
     const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
-    const raw = guard(() => new module.RawEngine(options, (json) => this.#host.receive(replica, json)));
+    const onEvents: OnEvents = (json, frame) => this.#host.receive(replica, json, frame);
+    const raw = guard(() => new module.RawEngine(options, onEvents));
     const replica: Replica = new Replica(raw, token, this.#question.signal);
     this.#replica = replica;
     this.#host.show(raw);
@@ -244,10 +250,6 @@ export class Sessions {
     this.#retired.free();
     this.#retired = undefined;
     this.#news.show({ ...IDLE, connection: { state: "stopped" } });
-  }
-
-  get #isOpen(): boolean {
-    return this.#replica?.isOpen === true;
   }
 
   /** Runs after what was asked for before has ended, however it ended. */

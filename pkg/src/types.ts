@@ -360,6 +360,17 @@ export interface SyncEngine<S extends object = AnySchema> {
    */
   push(): Promise<void>;
 
+  /**
+   * Asks for what is new, now. Resolves when everything the server had then is in `store`; rejects when it cannot be
+   * reached.
+   */
+  pull(): Promise<void>;
+  /**
+   * Fetches every row anew, in case this copy is doubted. The rows stay shown until the new copy is complete, and unsent
+   * writes are kept. Resolves with the new copy; rejects when the server cannot be reached, and fetches it when it can.
+   */
+  resetReplica(): Promise<void>;
+
   /** The entity's rows a page more at a time, from this replica; they stay right while rows change. */
   createInfiniteQuery<E extends EntityOf<S>>(
     entity: E,
@@ -377,6 +388,9 @@ export interface SyncEngine<S extends object = AnySchema> {
   inspect(): Promise<Inspection<S>>;
   /** The same as a file of JSON, to keep or to send to somebody who helps. */
   export(): Promise<Blob>;
+
+  /** Calls `listener` with every binary frame of the socket. No server of this version sends any: a backend in between may. */
+  onBinaryFrame(listener: (frame: Uint8Array) => void): Unsubscribe;
 
   /** Comes with 0.2. @throws SynclineError NOT_SUPPORTED. */
   setPresence(presence: object): never;

@@ -112,6 +112,67 @@ test("push says when the server cannot be reached, and needs a running engine", 
   await assert.rejects(engine.push(), code("NOT_STARTED"));
 });
 
+test("pull resolves when everything is here that the server had then", async () => {
+  const { engine, world } = await started();
+  world.engine.live();
+  let isDone = false;
+  const pulling = engine.pull().then(() => {
+    isDone = true;
+  });
+  await settle();
+  world.engine.receive("todo", { id: "a", title: "one" });
+  await settle();
+  assert.deepEqual([isDone, world.engine.calls], [false, ["pull"]]);
+  world.engine.live();
+  await pulling;
+  const failing = engine.pull();
+  await settle();
+  world.engine.unavailable();
+  await assert.rejects(failing, code("NETWORK_UNAVAILABLE"));
+});
+
+test("pulls asked for during another share the next one", async () => {
+  const { engine, world } = await started();
+  const pulls = [engine.pull()];
+  await settle();
+  pulls.push(engine.pull(), engine.pull());
+  await settle();
+  assert.deepEqual(world.engine.calls, ["pull"]);
+  world.engine.live();
+  await pulls[0];
+  await settle();
+  assert.deepEqual(world.engine.calls, ["pull", "pull"]);
+  world.engine.live();
+  await Promise.all(pulls);
+  // The last one's failure is not the next one's.
+  const failing = engine.pull();
+  await settle();
+  const next = engine.pull();
+  world.engine.unavailable();
+  await assert.rejects(failing, code("NETWORK_UNAVAILABLE"));
+  await assert.rejects(next, code("NETWORK_UNAVAILABLE"));
+});
+
+test("a reset fetches everything anew and keeps unsent writes", async () => {
+  const { engine, world } = await started();
+  world.engine.live();
+  world.engine.receive("todo", { id: "a", title: "one" });
+  const write = engine.insert("todo", { id: "b", title: "unsent" });
+  let isDone = false;
+  const resetting = engine.resetReplica().then(() => {
+    isDone = true;
+  });
+  await settle();
+  assert.deepEqual([isDone, engine.status.synced, world.engine.calls], [false, false, ["resync"]]);
+  assert.equal(engine.store.list("todo").length, 2);
+  world.engine.live();
+  await resetting;
+  assert.equal(engine.mutations.list()[0]?.opId, write.opId);
+  const { engine: unknown } = make({ token: "new" });
+  await unknown.start();
+  await assert.rejects(unknown.resetReplica(), code("NOT_STARTED"));
+});
+
 test("signing out keeps unsent writes for their user, or discards them", async () => {
   const world = known();
   const { engine } = make({ token: "a" }, world);

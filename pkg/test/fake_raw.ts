@@ -179,6 +179,17 @@ export class FakeRaw implements RawEngine {
     return "[]";
   }
 
+  pull(): string {
+    this.calls.push("pull");
+    return "[]";
+  }
+
+  resync(): string {
+    this.calls.push("resync");
+    this.#synced = false;
+    return this.#json([this.#statusEvent()]);
+  }
+
   stop(): Promise<void> {
     this.calls.push("stop");
     if (this.#world.isBroken) throw Object.assign(new Error("broke down"), { code: "INTERNAL" });

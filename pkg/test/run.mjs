@@ -29,7 +29,9 @@ try {
   await mkdir(join(out, "node_modules"));
   await symlink(join(here, ".."), join(out, "node_modules/syncline"), "dir");
   const files = names.map((name) => join(out, name.replace(/\.ts$/, ".mjs")));
-  const run = spawn(process.execPath, ["--enable-source-maps", "--test", ...files], {
+  // Node 20 has the interface behind a flag; from 22 on it is there.
+  const flags = "WebSocket" in globalThis ? [] : ["--experimental-websocket"];
+  const run = spawn(process.execPath, [...flags, "--enable-source-maps", "--test", ...files], {
     stdio: "inherit",
     // The bundled tests lie elsewhere.
     env: { ...process.env, SYNCLINE_ERRORS_PAGE: new URL("../../docs/errors.md", import.meta.url).href },

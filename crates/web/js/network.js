@@ -7,6 +7,11 @@ const SOCKET_OPENED = 20;
 const SOCKET_CLOSED = 21;
 const RECEIVED = 22;
 
+/** The code of a connection that broke without one (RFC 6455 §7.1.5). */
+const ABNORMAL = 1006;
+/** The status of a server that does not accept a token. */
+const UNAUTHENTICATED = 401;
+
 export class Network {
   /** @type {OnEvent} */
   #onEvent;
@@ -14,6 +19,8 @@ export class Network {
   #socket;
   /** @type {Map<number, AbortController>} The GET requests under way: one of each kind. */
   #gets = new Map();
+  /** What becomes of binary frames: the wire has none, so they are the application's. */
+  onBinary = (/** @type {Uint8Array} */ _frame) => {};
 
   /** @param {OnEvent} onEvent */
   constructor(onEvent) {
@@ -33,9 +40,11 @@ export class Network {
       const socket = new WebSocket(url, bearer === undefined ? [protocol] : [protocol, bearer]);
       this.#socket = socket;
       socket.onopen = () => this.#onEvent(SOCKET_OPENED, "");
-      // The wire has no binary messages; an empty text is as little understood as one of them.
-      socket.onmessage = ({ data }) => this.#onEvent(RECEIVED, typeof data === "string" ? data : "");
-      // `error` says nothing that `close`, which always follows, does not say.
+      socket.binaryType = "arraybuffer";
+      socket.onmessage = ({ data }) =>
+        typeof data === "string" ? this.#onEvent(RECEIVED, data) : this.onBinary(new Uint8Array(data));
+      // Browsers say `close` after every `error`; Node 20 says nothing more when the server refuses the socket.
+      socket.onerror = () => this.#onEvent(SOCKET_CLOSED, "", undefined, ABNORMAL);
       socket.onclose = ({ code, reason }) => this.#onEvent(SOCKET_CLOSED, reason, undefined, code);
     } catch (thrown) {
       return String(thrown);
@@ -59,7 +68,7 @@ export class Network {
     const socket = this.#socket;
     this.#socket = undefined;
     if (socket === undefined) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
     socket.close(code);
   }
 
@@ -78,18 +87,20 @@ export class Network {
     const controller = new AbortController();
     const { signal } = controller;
     this.#gets.set(kind, controller);
-    let status = 0;
+    const headers = authorized(token);
+    let status = headers === undefined ? UNAUTHENTICATED : 0;
     let retryAfterMs = 0;
     /** @type {Uint8Array | undefined} */
     let body;
     try {
-      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
       // No cookies: a session is its token, and nothing else.
-      const answer = await fetch(url, { headers, signal, credentials: "omit", cache: "no-store" });
-      // Bytes are copied once; a text would be decoded to UTF-16 first and encoded again, for pages of up to 4 MiB.
-      body = new Uint8Array(await answer.arrayBuffer());
-      retryAfterMs = toWaitMs(answer.headers.get("retry-after") ?? "");
-      status = answer.status;
+      const answer = await (headers && fetch(url, { headers, signal, credentials: "omit", cache: "no-store" }));
+      if (answer !== undefined) {
+        // Bytes are copied once; a text would be decoded to UTF-16 first and encoded again, for pages of up to 4 MiB.
+        body = new Uint8Array(await answer.arrayBuffer());
+        retryAfterMs = toWaitMs(answer.headers.get("retry-after") ?? "");
+        status = answer.status;
+      }
     } catch {
       // There was no answer.
     }
@@ -117,6 +128,18 @@ export class Network {
  */
 export function bodyBytes(body) {
   return body ?? new Uint8Array();
+}
+
+/**
+ * Gives no headers for a token that none can carry, such as one with a line break: it is as good as one that is refused.
+ * @param {string | undefined} token
+ */
+function authorized(token) {
+  try {
+    return new Headers(token === undefined ? {} : { authorization: `Bearer ${token}` });
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -30,7 +30,7 @@ export class Page {
 
   /**
    * @param {OnEvent} onEvent
-   * @param {(eventsJson: string) => void} onEvents
+   * @param {(eventsJson: string, binaryFrame?: Uint8Array) => void} onEvents
    * @param {import("./network.js").Network} network
    * @param {import("./storage.js").Storage} storage
    */
@@ -38,6 +38,7 @@ export class Page {
     this.#onEvents = onEvents;
     this.#network = network;
     this.#storage = storage;
+    network.onBinary = (frame) => this.tell("[]", frame);
     this.#onTick = () => onEvent(TICK, "");
     // A hidden page's timers run once a minute and its sockets are cut at will, so it is woken when it is seen again.
     this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
@@ -81,10 +82,11 @@ export class Page {
   /**
    * Tells the facade. What a listener throws is its own business and must not unwind through WebAssembly.
    * @param {string} eventsJson
+   * @param {Uint8Array} [binaryFrame]
    */
-  tell(eventsJson) {
+  tell(eventsJson, binaryFrame) {
     try {
-      this.#onEvents(eventsJson);
+      this.#onEvents(eventsJson, binaryFrame);
     } catch {
       // The facade reports what its listeners throw.
     }

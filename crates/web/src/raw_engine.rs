@@ -127,6 +127,16 @@ impl RawEngine {
         self.input(Input::Wake)
     }
 
+    /// Asks the server for what is new; the event `synced` says when everything is here.
+    pub fn pull(&self) -> String {
+        self.input(Input::Pull)
+    }
+
+    /// Fetches every row anew; unsent writes stay.
+    pub fn resync(&self) -> String {
+        self.input(Input::Resync)
+    }
+
     /// Closes the socket, the database, the lock and the listeners; gives a promise of that. Events of writes that still
     /// reach the disk come before, none after.
     pub fn stop(&self) -> JsValue {

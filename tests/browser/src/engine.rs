@@ -167,6 +167,16 @@ impl TestEngine {
         self.heard.add(&self.raw.pause());
     }
 
+    /// Asks for what is new.
+    pub fn pull(&self) {
+        self.heard.add(&self.raw.pull());
+    }
+
+    /// Fetches every row anew.
+    pub fn resync(&self) {
+        self.heard.add(&self.raw.resync());
+    }
+
     /// Talks again.
     pub fn resume(&self) {
         self.heard.add(&self.raw.resume());

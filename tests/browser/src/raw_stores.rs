@@ -60,6 +60,16 @@ pub async fn put(database: &str, store: &str, key: &JsValue, value: &JsValue) {
     database.close();
 }
 
+/// Removes everything in a store.
+pub async fn clear(database: &str, store: &str) {
+    let database = open(database).await;
+    let tx = database.transaction(&[store], TransactionMode::ReadWrite).unwrap_or_else(|error| panic!("{error}"));
+    let write = tx.store(store).unwrap_or_else(|error| panic!("{error}"));
+    write.clear().await.unwrap_or_else(|error| panic!("{error}"));
+    tx.done().await.unwrap_or_else(|error| panic!("{error}"));
+    database.close();
+}
+
 /// Makes a database of version 1 as a file of `fixtures/` tells.
 pub async fn restore(name: &str, fixture: &Value) {
     let stores = ["entities", "cursors", "pendingMutations", "journal"];

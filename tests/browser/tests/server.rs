@@ -190,6 +190,34 @@ async fn a_damaged_segment_is_set_aside_fetched_again_and_the_queue_kept() {
 }
 
 #[wasm_bindgen_test]
+async fn a_resync_fetches_what_the_copy_lacks_and_sends_what_waits() {
+    let entity = unique_name("Row").replace('.', "_");
+    let ada = User::new("ada").await;
+    let first = ada.online().await;
+    for n in 0..3 {
+        first.insert(&entity, &json!({ "n": n })).await;
+    }
+    settled(&first).await;
+    first.pause();
+    first.insert(&entity, &json!({ "n": 3 })).await;
+    first.resync();
+    assert_eq!((first.rows(&entity).len(), &first.status()["synced"]), (4, &json!(false)));
+    first.stop().await;
+
+    // Whatever was lost from the disk: the application has its doubts.
+    raw_stores::clear(&ada.database(), "entities").await;
+    let second = ada.offline().await;
+    assert_eq!(second.rows(&entity).len(), 1);
+    second.resume();
+    second.event("synced").await;
+    settled(&second).await;
+    assert_eq!(rows_of(&second, &entity, 4).await.len(), 4);
+    second.pull();
+    second.event("synced").await;
+    assert_eq!(second.status()["pending"], 0);
+}
+
+#[wasm_bindgen_test]
 async fn an_unknown_token_is_resolved_and_remembered_by_its_hash() {
     let ada = User::new("ada").await;
     let first = ada.online().await;
