@@ -8,6 +8,7 @@ import {
   type HttpAnswer,
   type Message,
   NOTHING,
+  NOWHERE,
   type WireServer,
   type WireSocket,
   welcome,
@@ -174,7 +175,7 @@ test("an empty token is none, and one that is too long is refused before it is s
 });
 
 test("a row of more than 1 MiB is refused before it is queued", async () => {
-  const engine = createSyncEngine<Todos>("http://127.0.0.1:9", { persist: false });
+  const engine = createSyncEngine<Todos>(NOWHERE, { persist: false });
   engines.push(engine);
   engine.pause();
   await engine.start();

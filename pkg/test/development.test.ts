@@ -46,7 +46,7 @@ test("a start that fails is a line too, and still fails", async () => {
 });
 
 test("the remedies are those of the page", async () => {
-  const page = await readFile(new URL(process.env.SYNCLINE_ERRORS_PAGE ?? ""), "utf8");
+  const page = await readFile(new URL("errors.md", process.env.SYNCLINE_DOCS), "utf8");
   const listed = page
     .split("\n")
     .filter((line) => line.startsWith("| `"))

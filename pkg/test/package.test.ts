@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import type { StoreChange } from "../src/types.ts";
+import { NOWHERE } from "./wire_server.ts";
 
 // Not a literal: TypeScript would look for the declarations of a build that may not be there yet.
 const name: string = "syncline";
@@ -14,9 +15,6 @@ const { createSyncEngine, init, SynclineError } = (await import(name)) as typeof
 interface Todos {
   todo: { title: string; tags?: readonly string[]; when?: string };
 }
-
-/** A port on which nothing listens. */
-const NOWHERE = "http://127.0.0.1:9";
 
 const server = createServer((request, response) => {
   if (request.url === "/missing.wasm") response.writeHead(404).end("no");

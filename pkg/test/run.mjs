@@ -34,7 +34,7 @@ try {
   const run = spawn(process.execPath, [...flags, "--enable-source-maps", "--test", ...files], {
     stdio: "inherit",
     // The bundled tests lie elsewhere.
-    env: { ...process.env, SYNCLINE_ERRORS_PAGE: new URL("../../docs/errors.md", import.meta.url).href },
+    env: { ...process.env, SYNCLINE_DOCS: new URL("../../docs/", import.meta.url).href },
   });
   process.exitCode = await new Promise((resolve) => run.on("exit", (code) => resolve(code ?? 1)));
 } finally {

@@ -120,6 +120,9 @@ function takeFrame(bytes: Buffer): { opcode: number; text: string; rest: Buffer 
   };
 }
 
+/** An address at which nothing listens. */
+export const NOWHERE = "http://127.0.0.1:9";
+
 /** A server's greeting to whoever said `hello`. */
 export function welcome(hello: Message, more: object = {}): object {
   return {
