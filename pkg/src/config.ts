@@ -1,7 +1,7 @@
 // The configuration, checked by name and type before anything starts.
 
 import { SynclineError } from "./errors.ts";
-import type { SyncEngineConfig, SyncEngineOptions } from "./types.ts";
+import type { PersistenceBackend, SyncEngineConfig, SyncEngineOptions } from "./types.ts";
 
 /** A checked configuration with its defaults filled in. */
 export interface Settings extends SyncEngineOptions {
@@ -9,6 +9,8 @@ export interface Settings extends SyncEngineOptions {
   readonly persist: boolean;
   readonly schema: number;
   readonly reconnectMs: number;
+  /** Where rows and queue are kept instead of IndexedDB. */
+  readonly backend: PersistenceBackend | undefined;
 }
 
 /** Whether a value will do, and what to say when it will not. */
@@ -31,7 +33,10 @@ const CHECKS: { readonly [K in keyof SyncEngineConfig]-?: Check } = {
   token: [(value) => value === null || typeof value === "string", "must be a text"],
   getToken: [(value) => typeof value === "function", "must be a function"],
   persist: [(value) => typeof value === "boolean", "must be true or false"],
-  persistence: oneOf("indexeddb", "memory"),
+  persistence: [
+    (value) => value === "indexeddb" || value === "memory" || typeof Object(value).open === "function",
+    'must be "indexeddb", "memory" or an object with the function open(name)',
+  ],
   appName: [
     (value) => typeof value === "string" && /^[\w.-]{1,64}$/.test(value),
     "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -",
@@ -69,13 +74,15 @@ export function checkConfig(options: SyncEngineOptions): Settings {
       { hint: 'Leave `transport` out, or say "websocket".' },
     );
   }
-  if (persistence !== undefined && persist !== undefined && persist !== (persistence === "indexeddb"))
+  const isKept = persistence === undefined ? undefined : persistence !== "memory";
+  if (isKept !== undefined && (persist ?? isKept) !== isKept)
     throw invalid("persistence", "says something else than `persist`");
   return {
     ...options,
     baseUrl: checkBaseUrl(options.baseUrl),
     appName: options.appName ?? "default",
-    persist: persist ?? (persistence === undefined ? "indexedDB" in globalThis : persistence === "indexeddb"),
+    persist: persist ?? isKept ?? "indexedDB" in globalThis,
+    backend: typeof persistence === "object" ? persistence : undefined,
     schema: options.schema ?? 1,
     reconnectMs: options.reconnectDelay ?? 1000,
   };

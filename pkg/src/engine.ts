@@ -54,7 +54,11 @@ export class Engine<S extends object> implements SyncEngine<S> {
   /** Times that the replica had everything the server had when it was asked. */
   #syncs = 0;
 
+  /** What the driver's database is. */
+  readonly #keptBy: "backend" | "indexeddb";
+
   constructor(settings: Settings, load: () => Promise<RawModule>) {
+    this.#keptBy = settings.backend === undefined ? "indexeddb" : "backend";
     const onThrow = this.#news.listenerThrew;
     this.#sessions = new Sessions(settings, load, this.#news, {
       show: (raw) => this.#show(raw),
@@ -333,7 +337,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   #takeStatus(raw: RawStatus): void {
-    this.#news.setStatus(toStatus(raw));
+    this.#news.setStatus(toStatus(raw, this.#keptBy));
     if (raw.connection.state === "live") this.#sessions.agreed();
     this.#checkServed();
   }

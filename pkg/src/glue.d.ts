@@ -4,6 +4,7 @@ declare module "#wasm-glue" {
   export const RawEngine: new (
     optionsJson: string,
     onEvents: import("./raw.ts").OnEvents,
+    openDatabase: import("./raw.ts").OpenDatabase | undefined,
   ) => import("./raw.ts").RawEngine;
   export const tokenHash: import("./raw.ts").RawModule["tokenHash"];
   /** Instantiates the module; every further call gives the same instance. */

@@ -39,7 +39,7 @@ async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
 class RawEngine extends GlueEngine {
   constructor(options: RawOptions, onEvents: OnEvents) {
     const reconnectMs = Math.min(Math.ceil(options.reconnectMs), Number.MAX_SAFE_INTEGER);
-    super(JSON.stringify({ ...options, reconnectMs }), onEvents);
+    super(JSON.stringify({ ...options, reconnectMs }), onEvents, options.openDatabase);
   }
 }
 

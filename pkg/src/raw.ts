@@ -11,7 +11,12 @@ export interface RawOptions {
   readonly schema: number;
   readonly reconnectMs: number;
   readonly startPaused: boolean;
+  /** Opens a database instead of IndexedDB. */
+  readonly openDatabase?: OpenDatabase | undefined;
 }
+
+/** Gives what the driver can use like an `IDBDatabase`. */
+export type OpenDatabase = (name: string, mayMake: boolean, limitMs: number) => Promise<object>;
 
 /** One replica in WebAssembly. Calls return the events they caused; everything else comes by the callback. */
 export interface RawEngine {

@@ -3,7 +3,7 @@
 import type { Settings } from "./config.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type { News } from "./news.ts";
-import type { OnEvents, RawEngine, RawModule, RawStatus } from "./raw.ts";
+import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, sameIdentity } from "./status.ts";
@@ -204,8 +204,13 @@ export class Sessions {
   #open(token: string | undefined): void {
     const module = this.#module;
     if (module === undefined) throw notStarted();
-    const { baseUrl, wsUrl, appName, persist, schema, reconnectMs } = this.#settings;
-    const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused: this.#isPaused };
+    const { baseUrl, wsUrl, appName, persist, schema, reconnectMs, backend } = this.#settings;
+    const openDatabase: OpenDatabase | undefined =
+      backend &&
+      (async (name, _mayMake, limitMs) =>
+        (await import("./record_database.ts")).openDatabase(backend, name, limitMs));
+    const startPaused = this.#isPaused;
+    const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused, openDatabase };
     const onEvents: OnEvents = (json, frame) => this.#host.receive(replica, json, frame);
     const raw = guard(() => new module.RawEngine(options, onEvents));
     const replica: Replica = new Replica(raw, token, this.#question.signal);

@@ -19,8 +19,8 @@ export const IDLE: Status = Object.freeze({
   lastError: null,
 });
 
-/** Translates a status; everything in it is frozen. */
-export function toStatus(raw: RawStatus): Status {
+/** Translates a status; everything in it is frozen. The driver calls its database `indexeddb`, whatever it is. */
+export function toStatus(raw: RawStatus, keptBy: "backend" | "indexeddb"): Status {
   return Object.freeze({
     connection: Object.freeze(toConnection(raw.connection)),
     identity: raw.identity === null ? null : toIdentity(raw.identity),
@@ -29,7 +29,9 @@ export function toStatus(raw: RawStatus): Status {
     lastHeardAt: raw.last_heard_at,
     pending: raw.pending,
     failed: raw.failed,
-    storage: Object.freeze(raw.storage) as StorageStatus,
+    storage: Object.freeze(
+      raw.storage.kind === "indexeddb" ? { kind: keptBy } : raw.storage,
+    ) as StorageStatus,
     seq: raw.seq,
     serverHead: raw.server_head,
     lastError:

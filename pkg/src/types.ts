@@ -165,6 +165,8 @@ export type Connection =
 export type StorageStatus =
   | { readonly kind: "opening" }
   | { readonly kind: "indexeddb" }
+  /** The application's own, as given by `persistence`. */
+  | { readonly kind: "backend" }
   /** Another tab of the same user holds the database; this one takes over when that is closed. */
   | { readonly kind: "waiting"; readonly reason: string }
   /** Nothing outlives the page, and why: asked for, private mode, quota, broken storage. */
@@ -200,6 +202,33 @@ export interface KeyValueStorage {
   remove(key: string): void;
 }
 
+/**
+ * A place for rows and queue where there is no IndexedDB, or instead of it: a file, a database of the host. The engine holds
+ * a copy of all records in memory.
+ */
+export interface PersistenceBackend {
+  /**
+   * Opens what is kept under a name, one for each application and identity: nothing at first. Throw, or reject, while another
+   * process has it open, because two would overwrite each other's records. The engine then runs in memory and says why.
+   */
+  open(name: string): PersistentRecords | Promise<PersistentRecords>;
+}
+
+/** What a backend keeps under one name. One call at a time. */
+export interface PersistentRecords {
+  /** Gives every record, in any order. */
+  read(): RecordList | Promise<RecordList>;
+  /** Puts and removes records, all of them or none. Each key comes once. */
+  commit(changes: readonly RecordChange[], durability: Durability): void | Promise<void>;
+  close(): void | Promise<void>;
+}
+
+export type RecordList = Iterable<readonly [key: string, value: Uint8Array]>;
+/** `null` removes the record. */
+export type RecordChange = readonly [key: string, value: Uint8Array | null];
+/** `strict`: it survives a power cut once `commit` has returned. `relaxed`: it may be lost then, but only with all that follows. */
+export type Durability = "strict" | "relaxed";
+
 /** Why a token is asked for. `null`: the engine starts and has none. */
 export interface TokenRequest {
   readonly code: ErrorCode | null;
@@ -223,8 +252,8 @@ export interface SyncEngineConfig {
   readonly getToken?: ((request: TokenRequest) => Token | Promise<Token>) | undefined;
   /** Keep rows and queue in IndexedDB. Default: wherever there is one. */
   readonly persist?: boolean | undefined;
-  /** Where rows and queue are kept; says the same as `persist`, by name. Backends of your own come with 0.2. */
-  readonly persistence?: "indexeddb" | "memory" | undefined;
+  /** Where rows and queue are kept: the same as `persist` by name, or a backend of your own. */
+  readonly persistence?: "indexeddb" | "memory" | PersistenceBackend | undefined;
   /** Separates applications on one origin. Default `default`. */
   readonly appName?: string | undefined;
   /** Where the token stands, under the key `syncline_token`, or `pylon_token` as in Pylon. */

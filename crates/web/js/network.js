@@ -94,7 +94,8 @@ export class Network {
     let body;
     try {
       // No cookies: a session is its token, and nothing else.
-      const answer = await (headers && fetch(url, { headers, signal, credentials: "omit", cache: "no-store" }));
+      const answer = await (headers &&
+        fetch(url, { headers, signal, credentials: "omit", cache: "no-store" }));
       if (answer !== undefined) {
         // Bytes are copied once; a text would be decoded to UTF-16 first and encoded again, for pages of up to 4 MiB.
         body = new Uint8Array(await answer.arrayBuffer());

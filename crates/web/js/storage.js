@@ -21,6 +21,7 @@ export class Storage {
   /** @type {OnEvent} */
   #onEvent;
   #limitMs;
+  #openDatabase;
   #name = "";
   /** @type {IDBDatabase | undefined} */
   #database;
@@ -38,10 +39,15 @@ export class Storage {
   /** Aborted when nothing is opened any more. */
   #over = new AbortController();
 
-  /** @param {OnEvent} onEvent @param {number} limitMs How long an open or a transaction may hang. */
-  constructor(onEvent, limitMs) {
+  /**
+   * @param {OnEvent} onEvent
+   * @param {number} limitMs How long an open or a transaction may hang.
+   * @param {typeof openIndexedDb} [openDatabase] Opens the application's own database.
+   */
+  constructor(onEvent, limitMs, openDatabase = openIndexedDb) {
     this.#onEvent = onEvent;
     this.#limitMs = limitMs;
+    this.#openDatabase = openDatabase;
   }
 
   /**
@@ -122,7 +128,7 @@ export class Storage {
 
   /** @param {boolean} mayMake Whether a database that is not there is made. */
   async #connect(mayMake) {
-    const database = await openDatabase(this.#name, mayMake, this.#limitMs);
+    const database = await this.#openDatabase(this.#name, mayMake, this.#limitMs);
     if (this.#over.signal.aborted) {
       // Stopped meanwhile: nobody else would close it.
       database.close();
@@ -185,7 +191,7 @@ const VERSION = 1;
  * @param {number} limitMs Some versions of WebKit never answer the first request.
  * @returns {Promise<IDBDatabase>}
  */
-function openDatabase(name, mayMake, limitMs) {
+function openIndexedDb(name, mayMake, limitMs) {
   return new Promise((resolve, reject) => {
     if (!globalThis.indexedDB) throw new Failure(UNAVAILABLE, "this browser has no IndexedDB here");
     const request = indexedDB.open(name, VERSION);

@@ -210,13 +210,24 @@ function readAll(tx, store, into) {
   tx.read(store.getAllKeys(), (keys) => {
     for (let first = 0; first < keys.length; first += BATCH_RECORDS) {
       const batch = keys.slice(first, first + BATCH_RECORDS);
-      tx.read(store.getAll(IDBKeyRange.bound(batch[0], batch.at(-1))), (values) => {
+      tx.read(store.getAll(range(batch[0], batch.at(-1))), (values) => {
         batch.forEach((key, index) => {
           into.push([Number(key), bytesOf(values[index])]);
         });
       });
     }
   });
+}
+
+/**
+ * The keys from one to another.
+ * @param {any} lower
+ * @param {any} upper
+ * @returns {IDBKeyRange}
+ */
+function range(lower, upper) {
+  // An application's own database reads the two members, and may be where there is no IndexedDB.
+  return globalThis.IDBKeyRange?.bound(lower, upper) ?? { lower, upper };
 }
 
 /** Records read by one request: with the largest records that is 16 MiB. */
@@ -352,7 +363,7 @@ function updateQueue(tx, { fence, records, removed }, found) {
   const named = [...records.map(([key]) => key), ...removed];
   if (named.length === 0) return;
   const queue = tx.store(QUEUE);
-  tx.read(queue.getAllKeys(IDBKeyRange.bound(Math.min(...named), Math.max(...named))), (keys) => {
+  tx.read(queue.getAllKeys(range(Math.min(...named), Math.max(...named))), (keys) => {
     const there = new Set(keys);
     for (const [key, bytes] of records) if (there.has(key)) queue.put(bytes, key);
     for (const key of removed) if (there.has(key)) queue.delete(key);
@@ -386,7 +397,7 @@ function compact(tx, request) {
 /** @type {Row["issue"]} */
 function deleteGeneration(tx, { fence, first, last }) {
   checkFence(tx, fence);
-  tx.store("entities").delete(IDBKeyRange.bound(first, last));
+  tx.store("entities").delete(range(first, last));
 }
 
 /** @type {Row["issue"]} */

@@ -13,9 +13,10 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// A store that is not open. `limit_ms` is how long an open or a transaction may hang.
-    pub fn new(on_event: &JsValue, limit_ms: u64) -> Self {
-        Self { store: Store::new(on_event, to_f64(limit_ms)) }
+    /// A store that is not open. `limit_ms` is how long an open or a transaction may hang; `open_database` is a function that
+    /// opens another database than IndexedDB, or undefined.
+    pub fn new(on_event: &JsValue, limit_ms: u64, open_database: &JsValue) -> Self {
+        Self { store: Store::new(on_event, to_f64(limit_ms), open_database) }
     }
 
     /// Waits for the lock, opens the database, takes the lead of the replica and reads everything there is. Answered by

@@ -48,7 +48,7 @@ impl TestEngine {
         let heard = Rc::new(Heard::default());
         let listening = Rc::clone(&heard);
         let listener = Closure::<dyn FnMut(String)>::new(move |events: String| listening.add(&events));
-        let raw = RawEngine::new(&all.to_string(), listener.as_ref().clone());
+        let raw = RawEngine::new(&all.to_string(), listener.as_ref().clone(), JsValue::UNDEFINED);
         Self { raw: raw.unwrap_or_else(|thrown| panic!("{thrown:?}")), heard, _listener: listener }
     }
 

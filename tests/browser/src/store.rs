@@ -41,7 +41,7 @@ impl TestStore {
                 let _ = wake.call0(&JsValue::NULL);
             }
         });
-        let storage = Storage::new(listener.as_ref(), limit_ms);
+        let storage = Storage::new(listener.as_ref(), limit_ms, &JsValue::UNDEFINED);
         Self { storage, heard, requests: Cell::new(0), _listener: listener }
     }
 
