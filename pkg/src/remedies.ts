@@ -31,7 +31,8 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   IDENTITY_CHANGED:
     "Nothing: the engine resolves the session again and opens that user's rows. Call `notifySessionChanged()` after every sign-in and sign-out.",
   IDENTITY_REQUIRED: "State `identity` as docs/protocol.md says.",
-  RESYNC_REQUIRED: "Nothing: the engine pulls everything again and keeps unsent writes.",
+  RESYNC_REQUIRED:
+    "Nothing: the engine pulls everything again and keeps unsent writes. Reported only when the server goes on refusing the cursors it gives: several servers may answer to its name.",
   PROTOCOL_MISMATCH: "Update the older of the two sides; reload the page.",
   INVALID_FRAME: "Nothing: the engine connects again. If it stays, something on the way changes messages.",
   CHECKSUM_MISMATCH:
