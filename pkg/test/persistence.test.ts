@@ -130,6 +130,11 @@ test("a backend that fails is not trusted, and says why", async () => {
   const refusing = await open({ open: () => Promise.reject(new Error("the disk is gone")) });
   assert.deepEqual(refusing.storage, { kind: "memory", reason: "Error: the disk is gone" });
   await refusing.insert("todo", { n: 1 });
+  const breaking = new Memory();
+  const broken = await open(breaking);
+  breaking.failure = new Error("the cable is out");
+  await Promise.allSettled([broken.insert("todo", { n: 1 })]);
+  assert.deepEqual(broken.storage, { kind: "memory", reason: "Error: the cable is out" });
   const backend = new Memory();
   const engine = await open(backend);
   const heard: string[] = [];
