@@ -1,7 +1,7 @@
 //! The line to the server, driven by hand: each test is a table of what happens and what the client does about it.
 
 use syncline_core::client::{Input, StoredReplica};
-use syncline_protocol::Timestamp;
+use syncline_protocol::{ChangeKind, Timestamp};
 
 use crate::node::alice;
 use crate::script::{Script, closed, frame, page};
@@ -145,10 +145,46 @@ tests! {
         script.expect(&["hello Some(\"t5\")", "synced 5", "push 1"]);
         let sent = script.pushed.clone();
         assert_eq!(sent.last().map(Vec::len), Some(1));
+        let kinds = sent.iter().map(|push| syncline_protocol::Intent::parse(&push[0]).unwrap().changes[0].kind.clone());
+        assert!(kinds.eq([ChangeKind::Insert, ChangeKind::Insert]), "what depends on the large one waits with it");
         assert_ne!(sent.first(), sent.last(), "the large one is not sent again");
         // The application may remove it, although it says `sent`.
         let large = syncline_protocol::Intent::parse(&sent[0][0]).unwrap().op_id;
         script.client.remove(Timestamp(script.now), &large).unwrap();
+    }
+
+    fn outcomes_that_do_not_fit_the_push_change_nothing() {
+        let outcome = |op_id: &str, more: &str| format!(r#"{{"op_id":"{op_id}",{more},"replayed":false}}"#);
+        let applied = r#""status":"applied","first_seq":6,"last_seq":6"#;
+        let other = "00000000000000000000000000000001";
+        for bad in ["", "other", "twice", "without a seq", "another push"] {
+            let mut script = Script::new();
+            script.go_live();
+            script.write();
+            script.pass(100);
+            let sent = script.pushed[0].clone();
+            let op_id = syncline_protocol::Intent::parse(&sent[0]).unwrap().op_id;
+            let (id, results) = match bad {
+                "other" => (script.last_push, outcome(other, applied)),
+                "twice" => (script.last_push, [outcome(op_id.as_str(), applied), outcome(op_id.as_str(), applied)].join(",")),
+                "without a seq" => (script.last_push, outcome(op_id.as_str(), r#""status":"applied""#)),
+                "another push" => (script.last_push + 7, outcome(op_id.as_str(), r#""status":"rejected""#)),
+                _ => (script.last_push, String::new()),
+            };
+            script.log.clear();
+            script.give(Input::Received(format!(r#"{{"type":"outcomes","id":{id},"results":[{results}]}}"#)));
+            let status = script.client.status();
+            assert_eq!((status.pending, status.failed), (1, 0), "{bad}");
+            if bad == "another push" {
+                script.expect(&[]);
+                continue;
+            }
+            script.expect(&["problem INVALID_FRAME", "close 1000"]);
+            script.wait_for_retry();
+            script.give(Input::SocketOpened);
+            script.welcome("stream", 5);
+            assert_eq!(script.pushed.last(), Some(&sent), "it is sent again as it was: {bad}");
+        }
     }
 
     fn an_error_for_the_push_under_way_is_acted_on_at_once() {
@@ -243,10 +279,15 @@ tests! {
         assert_eq!((script.client.row_version("Todo", "r"), script.state().as_str()), (version, "live"));
         script.give(frame(8, 9, "", "0000000000000000"));
         script.expect(&["problem INVALID_FRAME", "close 1000"]);
+        let another_cursor = Input::Received(
+            r#"{"type":"frame","scope":"all","from":5,"to":6,"cursor":{"last_seq":7,"token":"t7"},"has_more":false,"changes":[],"checksum":"0000000000000000"}"#
+                .to_owned(),
+        );
         for (bad, code) in [
             (frame(5, 6, row, "0000000000000000"), "problem CHECKSUM_MISMATCH"),
             (frame(5, 6, &row.replace(r#"{"a":1}"#, "[1]"), &sum), "problem INVALID_FRAME"),
             (frame(6, 5, "", "0000000000000000"), "problem INVALID_FRAME"),
+            (another_cursor, "problem INVALID_FRAME"),
             (Input::Received("<html>".to_owned()), "problem INVALID_FRAME"),
         ] {
             let mut script = Script::new();

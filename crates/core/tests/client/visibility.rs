@@ -96,6 +96,25 @@ tests! {
         assert_eq!(script.state(), "waiting");
     }
 
+    fn pages_held_back_have_a_bound() {
+        let mut script = Script::new();
+        script.go_live();
+        let large = format!(r#"{{"at":0,"text":"{}"}}"#, "x".repeat(4 * 1024 * 1024));
+        for seq in 6.. {
+            let text = body(seq - 1, seq, &[(seq, "insert", "m")], r#","consistent_at":1000"#);
+            let text = text.replacen(&format!(r#"{{"at":{seq}}}"#), &large, 1).replacen('{', r#"{"type":"frame","#, 1);
+            script.give(Input::Received(text));
+            if script.log.contains("pull") {
+                // 64 MiB of rows, a little for each change.
+                assert_eq!(seq, 21);
+                break;
+            }
+            assert!(seq < 30, "it holds back whatever comes");
+        }
+        script.expect(&["pull /api/sync/pull?user_id=alice"]);
+        assert_eq!(script.client.status().seq, 5);
+    }
+
     fn a_page_with_more_field_names_than_a_record_can_number_is_refused() {
         for (row_count, taken) in [(65_u64, true), (66, false)] {
             let mut script = Script::new();

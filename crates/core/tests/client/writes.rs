@@ -239,6 +239,19 @@ tests! {
         assert_eq!(server.head, 0);
     }
 
+    fn a_write_whose_record_another_tab_removed_is_not_sent() {
+        let mut node = offline();
+        let mut server = Server::new();
+        let gone = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap();
+        write(&mut node, vec![change("insert", "Todo", Some("b"), json!({}))]).unwrap();
+        node.disk.now.queue.pop_first();
+        settle(&mut node, &mut server);
+        assert_eq!(node.rows("Todo").into_keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(server.rows.len(), 1);
+        assert!(node.events.contains(&Event::MutationRemoved { op_id: gone }));
+        assert!(node.mutations().is_empty());
+    }
+
     fn stopping_in_memory_tells_what_is_lost() {
         let mut node = Node::new(&mut Random::new(1), Disk::default(), NOW);
         node.input(NOW, Input::Opened(Box::new(StoredReplica { memory: Some("off".to_owned()), ..StoredReplica::default() })));
