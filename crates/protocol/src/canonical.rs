@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::json::{Object, Reader, Token, finish, write_float, write_int, write_text, write_uint};
+use crate::json::{Array, Object, Reader, Token, finish, write_float, write_int, write_text, write_uint};
 use crate::order::{positions, sort_positions};
 use crate::value::{check_key, check_number, check_text};
 use crate::{EntityName, Row, ValueError, limits};
@@ -36,14 +36,11 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Number(number) => write_float(out, number.as_f64().unwrap_or_default()),
         Value::String(text) => write_text(out, text.as_bytes()),
         Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_value(out, item);
+            let mut array = Array::begin(out);
+            for item in items {
+                write_value(array.item(), item);
             }
-            out.push(b']');
+            array.end();
         }
         Value::Object(members) => write_row(out, members),
     }
@@ -111,20 +108,17 @@ impl Encoder {
 
     fn array(&mut self, out: &mut Vec<u8>, reader: &mut Reader<'_>) {
         let above = self.path.len();
-        out.push(b'[');
+        let mut array = Array::begin(out);
         let mut list = reader.array();
         let mut index = 0;
         while reader.next_item(&mut list) {
-            if index > 0 {
-                out.push(b',');
-            }
             let mut place = Vec::new();
             write_uint(&mut place, index);
             self.path.extend(["[", &finish(place), "]"]);
-            self.below(above, out, reader);
+            self.below(above, array.item(), reader);
             index += 1;
         }
-        out.push(b']');
+        array.end();
     }
 
     fn object(&mut self, out: &mut Vec<u8>, reader: &mut Reader<'_>) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::{Object, finish, write_float};
+use crate::json::{Array, Object, finish, write_float};
 use crate::{EntityName, ErrorCode, IdError, OpId, RowId, RowText, Timestamp, ValueError, limits};
 
 /// What a change does to its row.
@@ -188,15 +188,11 @@ impl Intent {
         if !self.after.is_empty() {
             object.texts("after", &mut self.after.iter().map(OpId::as_str));
         }
-        let list = object.name("changes");
-        list.push(b'[');
-        for (index, change) in self.changes.iter().enumerate() {
-            if index > 0 {
-                list.push(b',');
-            }
-            change.write(list);
+        let mut changes = Array::begin(object.name("changes"));
+        for change in &self.changes {
+            change.write(changes.item());
         }
-        list.push(b']');
+        changes.end();
         // Canonical numbers are floats, these too.
         write_float(object.name("issued_at"), json_number(self.issued_at.0));
         object.text("op_id", self.op_id.as_str());

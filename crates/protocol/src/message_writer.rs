@@ -1,6 +1,6 @@
 //! How the client writes what it says and stores. What only a server writes is written by serde.
 
-use crate::json::Object;
+use crate::json::{Array, Object};
 use crate::{ClientMessage, ErrorDetail, Hello, Identity, Push};
 
 impl Identity {
@@ -74,15 +74,11 @@ impl Push {
         self.identity.write(object.name("identity"));
         object.text_or_null("cursor", self.cursor.as_deref());
         object.uint("fence", self.fence);
-        let out = object.name("transactions");
-        out.push(b'[');
-        for (index, transaction) in self.transactions.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(transaction.get().as_bytes());
+        let mut transactions = Array::begin(object.name("transactions"));
+        for transaction in &self.transactions {
+            transactions.item().extend_from_slice(transaction.get().as_bytes());
         }
-        out.push(b']');
+        transactions.end();
         if !self.processed.is_empty() {
             object.texts("processed", &mut self.processed.iter().map(crate::OpId::as_str));
         }

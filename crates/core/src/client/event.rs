@@ -1,6 +1,6 @@
 //! What the application learns.
 
-use syncline_protocol::json::{Object, finish};
+use syncline_protocol::json::{Array, Object, finish};
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, OpId};
 
 use super::Status;
@@ -83,14 +83,12 @@ pub enum Event {
 impl Event {
     /// Several as a JSON array for JavaScript.
     pub fn list_to_json(events: &[Self]) -> String {
-        let mut out = vec![b'['];
-        for (index, event) in events.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            event.write(&mut out);
+        let mut out = Vec::new();
+        let mut list = Array::begin(&mut out);
+        for event in events {
+            event.write(list.item());
         }
-        out.push(b']');
+        list.end();
         finish(out)
     }
 

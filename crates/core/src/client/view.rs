@@ -1,6 +1,6 @@
 //! What the application sees: the base with the open writes folded over it.
 
-use syncline_protocol::json::{Object, finish, write_text};
+use syncline_protocol::json::{Array, Object, finish, write_text};
 use syncline_protocol::{ChangeKind, OpId, RowText, positions, sort_positions};
 
 use super::Client;
@@ -135,12 +135,12 @@ impl Client {
 
     /// The queue in order: `[{op_id, status, changes, error, waiting_on, issued_at}]`.
     pub fn mutations_json(&self) -> String {
-        let mut out = vec![b'['];
+        let mut out = Vec::new();
+        let mut list = Array::begin(&mut out);
         for (_, mutation) in self.queue.iter() {
-            self.write_mutation(&mut out, mutation);
-            out.push(b',');
+            self.write_mutation(list.item(), mutation);
         }
-        close_list(&mut out);
+        list.end();
         finish(out)
     }
 
@@ -149,10 +149,9 @@ impl Client {
         object.text("op_id", mutation.intent.op_id.as_str());
         object.text("status", mutation.state.name());
         object.uint("issued_at", mutation.intent.issued_at.0);
-        let list = object.name("changes");
-        list.push(b'[');
+        let mut list = Array::begin(object.name("changes"));
         for change in &mutation.intent.changes {
-            let mut object = Object::begin(list);
+            let mut object = Object::begin(list.item());
             object.text("entity", change.entity.as_str());
             object.text("row_id", change.row_id.as_str());
             object.text("kind", change.kind.as_str());
@@ -160,9 +159,8 @@ impl Client {
                 object.raw("data", data.get());
             }
             object.end();
-            list.push(b',');
         }
-        close_list(list);
+        list.end();
         match &mutation.state {
             MutationState::Failed(error) => error.write(object.name("error")),
             MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => object.raw("error", "null"),

@@ -63,20 +63,45 @@ impl<'w> Object<'w> {
 
     /// Appends an array of texts.
     pub fn texts(&mut self, name: &str, texts: &mut dyn Iterator<Item = &str>) {
-        let out = self.name(name);
-        out.push(b'[');
-        for (index, text) in texts.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            write_text(out, text.as_bytes());
+        let mut array = Array::begin(self.name(name));
+        for text in texts {
+            write_text(array.item(), text.as_bytes());
         }
-        out.push(b']');
+        array.end();
     }
 
     /// Ends it.
     pub fn end(self) {
         self.out.push(b'}');
+    }
+}
+
+/// An array under way.
+#[derive(Debug)]
+pub struct Array<'w> {
+    out: &'w mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'w> Array<'w> {
+    /// Begins one.
+    pub fn begin(out: &'w mut Vec<u8>) -> Self {
+        out.push(b'[');
+        Self { out, empty: true }
+    }
+
+    /// Makes room for an item, which the caller appends.
+    pub fn item(&mut self) -> &mut Vec<u8> {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.out
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.out.push(b']');
     }
 }
 
