@@ -154,25 +154,25 @@ tests! {
     }
 
     fn outcomes_that_do_not_fit_the_push_change_nothing() {
-        let outcome = |op_id: &str, more: &str| format!(r#"{{"op_id":"{op_id}",{more},"replayed":false}}"#);
         let applied = r#""status":"applied","first_seq":6,"last_seq":6"#;
-        let other = "00000000000000000000000000000001";
-        for bad in ["", "other", "twice", "without a seq", "another push"] {
+        for bad in ["none", "other", "twice", "without a seq", "another push"] {
             let mut script = Script::new();
             script.go_live();
             script.write();
             script.pass(100);
-            let sent = script.pushed[0].clone();
-            let op_id = syncline_protocol::Intent::parse(&sent[0]).unwrap().op_id;
-            let (id, results) = match bad {
-                "other" => (script.last_push, outcome(other, applied)),
-                "twice" => (script.last_push, [outcome(op_id.as_str(), applied), outcome(op_id.as_str(), applied)].join(",")),
-                "without a seq" => (script.last_push, outcome(op_id.as_str(), r#""status":"applied""#)),
-                "another push" => (script.last_push + 7, outcome(op_id.as_str(), r#""status":"rejected""#)),
-                _ => (script.last_push, String::new()),
-            };
+            let (sent, op_ids) = (script.pushed[0].clone(), script.sent());
+            let op_id = op_ids[0].as_str();
             script.log.clear();
-            script.give(Input::Received(format!(r#"{{"type":"outcomes","id":{id},"results":[{results}]}}"#)));
+            match bad {
+                "other" => script.outcomes(&[("00000000000000000000000000000001", applied)]),
+                "twice" => script.outcomes(&[(op_id, applied), (op_id, applied)]),
+                "without a seq" => script.outcomes(&[(op_id, r#""status":"applied""#)]),
+                "another push" => {
+                    script.last_push += 7;
+                    script.outcomes(&[(op_id, applied)]);
+                }
+                _ => script.outcomes(&[]),
+            }
             let status = script.client.status();
             assert_eq!((status.pending, status.failed), (1, 0), "{bad}");
             if bad == "another push" {
@@ -185,6 +185,45 @@ tests! {
             script.welcome("stream", 5);
             assert_eq!(script.pushed.last(), Some(&sent), "it is sent again as it was: {bad}");
         }
+    }
+
+    fn a_write_waits_for_what_it_depends_on_while_that_is_undecided() {
+        let dependency = r#""status":"not_evaluated","error":{"code":"DEPENDENCY_FAILED","message":"?"}"#;
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.touch_first();
+        script.pass(100);
+        let op_ids = script.sent();
+        let [first, second] = [&op_ids[0], &op_ids[1]];
+        script.log.clear();
+        script.outcomes(&[(first, r#""status":"retry""#), (second, dependency)]);
+        script.pass(1_000);
+        script.expect(&["push 2"]);
+        assert_eq!(script.sent(), op_ids);
+        script.outcomes(&[(first, r#""status":"rejected","error":{"code":"POLICY_DENIED","message":"?"}"#), (second, dependency)]);
+        script.expect(&["failed: POLICY_DENIED", "failed: DEPENDENCY_FAILED"]);
+    }
+
+    fn a_write_the_server_does_not_understand_waits_for_another_server() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        let odd = script.sent();
+        script.log.clear();
+        script.outcomes(&[(&odd[0], r#""status":"not_evaluated","error":{"code":"UNKNOWN_KIND","message":"?"}"#)]);
+        script.pass(1_000);
+        script.expect(&["problem UNKNOWN_KIND"]);
+        script.write();
+        script.pass(100);
+        script.expect(&["push 1"]);
+        assert_ne!(script.sent(), odd, "the others flow");
+        script.give(closed(1006));
+        script.wait_for_retry();
+        script.give(Input::SocketOpened);
+        script.welcome("stream", 5);
+        assert_eq!(script.sent().first(), odd.first(), "the next connection may reach a newer one");
     }
 
     fn an_error_for_the_push_under_way_is_acted_on_at_once() {

@@ -111,6 +111,20 @@ impl Script {
         self.drain();
     }
 
+    /// The op_ids of the last push.
+    pub(crate) fn sent(&self) -> Vec<String> {
+        let op_id = |text: &String| syncline_protocol::Intent::parse(text).unwrap().op_id.to_string();
+        self.pushed.last().unwrap().iter().map(op_id).collect()
+    }
+
+    /// Answers the last push: for each write its op_id and the other members of its outcome.
+    pub(crate) fn outcomes(&mut self, list: &[(&str, &str)]) {
+        let one = |(op_id, more): &(&str, &str)| format!(r#"{{"op_id":"{op_id}",{more},"replayed":false}}"#);
+        let results: Vec<String> = list.iter().map(one).collect();
+        let id = self.last_push;
+        self.give(Input::Received(format!(r#"{{"type":"outcomes","id":{id},"results":[{}]}}"#, results.join(","))));
+    }
+
     /// Changes the first row there is.
     pub(crate) fn touch_first(&mut self) {
         let delta: serde_json::Value = serde_json::from_str(&self.client.delta_json("Todo", 0)).unwrap();

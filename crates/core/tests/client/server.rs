@@ -42,6 +42,8 @@ pub(crate) struct Server {
     /// What each push reported.
     pub(crate) processed: Vec<Vec<OpId>>,
     pub(crate) stream_max: u64,
+    /// Rows with this field are refused.
+    pub(crate) refuses: &'static str,
     /// Answer this many transactions with `retry`.
     pub(crate) busy: usize,
 }
@@ -62,6 +64,7 @@ impl Server {
             forgotten: BTreeSet::new(),
             processed: Vec::new(),
             stream_max: 12,
+            refuses: "bad",
             busy: 0,
         }
     }
@@ -242,7 +245,7 @@ impl Server {
             let key = (change.entity.to_string(), change.row_id.to_string());
             let present = rows.get(&key).cloned().unwrap_or_else(|| self.rows.get(&key).map(|(_, row)| row.clone()));
             let data: Row = change.data.as_ref().map(|data| serde_json::from_str(data.get()).unwrap()).unwrap_or_default();
-            if data.contains_key("bad") {
+            if data.contains_key(self.refuses) {
                 return Err(ErrorCode::PolicyDenied);
             }
             let after = match (&change.kind, present) {
