@@ -10,8 +10,8 @@ use syncline_browser_tests::engine::{TestEngine, anonymous_database};
 use syncline_browser_tests::page::{eval, hang_fetches_of, tasks, uncaught, unique_name, watch_for_uncaught, within_limit};
 use syncline_browser_tests::raw_stores::{delete, hold_queue, let_go, records};
 use syncline_web::RawEngine;
-use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::Closure;
+use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
@@ -138,7 +138,7 @@ async fn a_listener_may_write_and_let_the_engine_go() {
     let options = json!({
         "baseUrl": "http://127.0.0.1:9", "appName": app, "persist": true, "startPaused": true
     });
-    let raw = RawEngine::new(&options.to_string(), listener.as_ref().clone()).unwrap();
+    let raw = RawEngine::new(&options.to_string(), listener.as_ref().clone(), JsValue::UNDEFINED).unwrap();
     raw.start(None);
     *engine.borrow_mut() = Some(raw);
 
