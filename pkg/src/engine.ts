@@ -233,7 +233,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
     use: (code: typeof OnDemandModule, access: OnDemandModule.Access<S>) => Promise<T>,
   ): Promise<T> {
     const load = import("./on_demand.ts").catch((cause: unknown) => {
-      throw new SynclineError("NETWORK_UNAVAILABLE", "a part of the package could not be loaded", { cause });
+      throw new SynclineError("NETWORK_UNAVAILABLE", "a part of the package could not be loaded", {
+        cause,
+        hint: "Serve all files that the build made, and let a service worker keep them for when there is no network.",
+      });
     });
     return use(await load, {
       engine: this,

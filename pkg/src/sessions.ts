@@ -9,7 +9,7 @@ import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./sessi
 import { IDLE, isStalled, sameIdentity } from "./status.ts";
 import { fromThrown, guard } from "./thrown.ts";
 import { delay, nextTask, unlessAborted } from "./time.ts";
-import type { Identity, Token } from "./types.ts";
+import type { Identity, PersistenceBackend, Token } from "./types.ts";
 
 /** What the sessions tell the engine. */
 export interface SessionHost {
@@ -205,10 +205,7 @@ export class Sessions {
     const module = this.#module;
     if (module === undefined) throw notStarted();
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs, backend } = this.#settings;
-    const openDatabase: OpenDatabase | undefined =
-      backend &&
-      (async (name, _mayMake, limitMs) =>
-        (await import("./record_database.ts")).openDatabase(backend, name, limitMs));
+    const openDatabase = backend && openerOf(backend);
     const startPaused = this.#isPaused;
     const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused, openDatabase };
     const onEvents: OnEvents = (json, frame) => this.#host.receive(replica, json, frame);
@@ -385,6 +382,14 @@ export class Sessions {
 
 /** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
 const FLIP_MS_MAX = 30_000;
+
+/** Opens databases of the application's own; few have any, so that code comes when it is first needed. */
+function openerOf(backend: PersistenceBackend): OpenDatabase {
+  return async (name, _mayMake, limitMs) => {
+    const { openDatabase } = await import("./record_database.ts");
+    return openDatabase(backend, name, limitMs);
+  };
+}
 
 function checkRunning(signal: AbortSignal): void {
   if (signal.aborted) throw new SynclineError("NOT_STARTED", "the engine was stopped while it started");
