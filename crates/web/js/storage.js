@@ -1,7 +1,7 @@
 // The store of one engine: the lock that makes it the leader, its one long-lived connection, and how a lost connection is
 // mended.
 
-import { CLEARED, Failure, failureOf, limit, load, UNAVAILABLE } from "./transaction.js";
+import { CLEARED, Failure, FULL, failureOf, limit, load, UNAVAILABLE } from "./transaction.js";
 
 /** @typedef {import("./page.js").OnEvent} OnEvent */
 /** @typedef {import("./transaction.js").StoreRequest} StoreRequest */
@@ -62,11 +62,14 @@ export class Storage {
     if (signal.aborted) return release?.();
     this.#releaseLock = release;
     try {
-      const database = await this.#connect(true);
-      const found = await load(database, identity, this.#limitMs);
+      await this.#connect(true);
+      const found = await this.#load(identity);
       if (!signal.aborted) this.#onEvent(OPENED, "", found, found.fence);
     } catch (thrown) {
-      this.#fail(failureOf(thrown));
+      const failure = failureOf(thrown);
+      // A full disk takes no new leader, but what is on it can be read and shown.
+      const found = failure.kind === FULL ? await this.#load().catch(() => undefined) : undefined;
+      this.#fail(failure, found);
     }
   }
 
@@ -119,11 +122,22 @@ export class Storage {
     this.#releaseLock?.();
   }
 
-  /** @param {Failure} failure */
-  #fail({ kind, message }) {
+  /**
+   * Takes the storage away, from an engine that may know by now what was on it.
+   * @param {Failure} failure
+   * @param {import("./transaction.js").Found} [found]
+   */
+  #fail({ kind, message }, found) {
     if (this.#over.signal.aborted) return;
     this.#giveUp();
+    if (found !== undefined) this.#onEvent(OPENED, "", found, found.fence);
     this.#onEvent(OPEN_FAILED, message, undefined, kind);
+  }
+
+  /** @param {string} [identity] Without one, nothing is written. */
+  async #load(identity) {
+    if (this.#database === undefined) throw new Failure(UNAVAILABLE, "the database is closed");
+    return load(this.#database, identity, this.#limitMs);
   }
 
   /** @param {boolean} mayMake Whether a database that is not there is made. */

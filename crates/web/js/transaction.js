@@ -5,7 +5,7 @@
 
 // How the core tells failures apart. `event.rs` reads these numbers.
 const CONFLICT = 1;
-const FULL = 2;
+export const FULL = 2;
 export const UNAVAILABLE = 3;
 const TOO_NEW = 4;
 export const CLEARED = 5;
@@ -178,19 +178,21 @@ function transact(database, stores, durability, limitMs, issue) {
 
 /**
  * Reads everything and takes the lead: writes a fence one higher than the one found, in the same transaction, so that no
- * commit of a former leader can fall between.
+ * commit of a former leader can fall between. Without an identity it only reads.
  * @param {IDBDatabase} database
- * @param {string} identity
+ * @param {string | undefined} identity
  * @param {number} limitMs
  */
 export function load(database, identity, limitMs) {
   return transact(database, ["cursors", "entities", "pendingMutations"], "relaxed", limitMs, (tx, found) => {
     const cursors = tx.store("cursors");
-    tx.read(cursors.get(FENCE), (fence) => {
-      found.fence = (Number(fence) || 0) + 1;
-      cursors.put(found.fence, FENCE);
-    });
-    cursors.put(identity, "identity");
+    if (identity !== undefined) {
+      cursors.put(identity, "identity");
+      tx.read(cursors.get(FENCE), (fence) => {
+        found.fence = (Number(fence) || 0) + 1;
+        cursors.put(found.fence, FENCE);
+      });
+    }
     tx.read(cursors.get(REPLICA), (replica) => {
       found.replica = bytesOf(replica);
     });

@@ -196,6 +196,35 @@ async fn a_full_disk_is_said_and_the_write_stays_queued() {
 }
 
 #[wasm_bindgen_test]
+async fn what_a_full_disk_holds_is_shown_and_kept() {
+    let app = unique_name("brim-full");
+    let first = TestEngine::open(&app, &none()).await;
+    first.insert("Todo", &json!({ "title": "before" })).await;
+    first.stop().await;
+    eval(
+        "globalThis.put = IDBObjectStore.prototype.put;
+         IDBObjectStore.prototype.put = function () { throw new DOMException('no room', 'QuotaExceededError') }",
+    );
+    let full = TestEngine::new(&app, &none());
+    full.start(None);
+    let (early, _) = full.mutate(&json!([{ "entity": "Todo", "kind": "insert", "data": { "title": "early" } }]));
+    assert_eq!(full.event("problem").await["code"], "STORAGE_FULL");
+    full.durable(&early).await;
+    eval("IDBObjectStore.prototype.put = put");
+    let memory = json!({ "kind": "memory", "reason": "the browser's quota is used up" });
+    assert_eq!(full.status()["storage"], memory);
+    let mut titles = full.column("Todo", "title");
+    titles.sort();
+    assert_eq!(titles, ["before", "early"]);
+    assert_eq!(full.status()["pending"], 2);
+    full.stop().await;
+
+    let again = TestEngine::open(&app, &none()).await;
+    assert_eq!(again.status()["storage"]["kind"], "indexeddb");
+    assert_eq!(again.column("Todo", "title"), ["before"]);
+}
+
+#[wasm_bindgen_test]
 async fn a_newer_database_is_reported_and_left_alone() {
     let app = unique_name("newer");
     let name = anonymous_database(&app);

@@ -250,6 +250,25 @@ async fn the_quota_shows_at_the_end_of_the_transaction() {
 }
 
 #[wasm_bindgen_test]
+async fn a_disk_too_full_for_a_leader_is_read_all_the_same() {
+    let opened = Opened::new("brim-full").await;
+    let key = opened.enqueue(&["mine"]).await[0];
+    opened.run(opened.commit(None, "replica", &[(1, "rows")])).await.unwrap();
+    eval(
+        "globalThis.put = IDBObjectStore.prototype.put;
+         IDBObjectStore.prototype.put = function () { throw new DOMException('no room', 'QuotaExceededError') }",
+    );
+    let store = TestStore::new();
+    let loaded = store.open_unlocked(&opened.name).await.unwrap();
+    eval("IDBObjectStore.prototype.put = put");
+    assert_eq!(loaded.queue, [(key, b"mine".to_vec())]);
+    assert_eq!(loaded.records, [(1, b"rows".to_vec())]);
+    assert_eq!(loaded.replica.as_deref(), Some(b"replica".as_slice()));
+    assert_eq!(store.lost().await, StorageFailure::Full);
+    assert_eq!(cursor(&opened.name, "fence").await.as_f64(), Some(1.0), "who led leads on");
+}
+
+#[wasm_bindgen_test]
 async fn a_value_that_is_no_bytes_is_an_empty_record() {
     let opened = Opened::new("no-bytes").await;
     raw_stores::put(&opened.name, "entities", &5.into(), &JsValue::from_str("not bytes")).await;
