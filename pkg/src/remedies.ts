@@ -60,7 +60,8 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   QUEUE_FULL: "Go online, or remove failed writes.",
   DISCARDED: "Nothing: the application called `mutations.remove()`, or `retry()` replaced the write.",
   STORAGE_UNAVAILABLE: "Tell the user that nothing outlives the page now; see `engine.storage`.",
-  STORAGE_FULL: "Ask the user to free space. Unsent writes are kept in memory meanwhile.",
+  STORAGE_FULL:
+    "Ask the user to free space. What does not fit is kept in memory meanwhile: rows first, then unsent writes.",
   STORAGE_CORRUPT: "Nothing: the record is set aside and pulled again; unsent writes are not touched.",
   STORAGE_TOO_NEW: "Reload the page to get the newer version.",
   NETWORK_UNAVAILABLE: "Nothing: the engine tries again. Check `baseUrl` if it never worked.",

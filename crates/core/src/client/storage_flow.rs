@@ -14,6 +14,8 @@ enum Mode {
     #[default]
     NotOpen,
     Disk,
+    /// Rows did not fit any more and stay in memory. The queue still goes to the disk: it is small, and nobody else has it.
+    QueueOnly(String),
     Memory(String),
 }
 
@@ -142,7 +144,7 @@ impl StorageFlow {
         match &self.mode {
             Mode::NotOpen => StorageState::Opening,
             Mode::Disk => StorageState::Indexeddb,
-            Mode::Memory(reason) => StorageState::Memory { reason: reason.clone() },
+            Mode::QueueOnly(reason) | Mode::Memory(reason) => StorageState::Memory { reason: reason.clone() },
         }
     }
 
@@ -271,6 +273,7 @@ impl Client {
         match self.storage.mode {
             Mode::NotOpen => {}
             Mode::Memory(_) => self.keep_in_memory(),
+            Mode::QueueOnly(_) => self.pump_enqueue(),
             Mode::Disk => {
                 self.pump_enqueue();
                 self.pump_commit();
@@ -287,7 +290,7 @@ impl Client {
 
     /// After the end: what was promised to the database still goes there, one request after the other; nothing is tidied.
     pub(super) fn flush_storage(&mut self) {
-        if self.storage.mode == Mode::Disk {
+        if matches!(self.storage.mode, Mode::Disk | Mode::QueueOnly(_)) {
             self.pump_enqueue();
             self.pump_commit();
         }
@@ -355,6 +358,7 @@ impl Client {
                 self.storage.committing = false;
                 match result {
                     Ok(_) => self.committed(replica, then),
+                    Err(StorageFailure::Full) => self.degrade_to(Mode::QueueOnly, &StorageFailure::Full),
                     Err(failure) => self.degrade(&failure),
                 }
             }
@@ -414,11 +418,15 @@ impl Client {
 
     /// The database no longer takes what it should: go on in memory and say so. Nothing that was written is dropped.
     pub(super) fn degrade(&mut self, failure: &StorageFailure) {
+        self.degrade_to(Mode::Memory, failure);
+    }
+
+    fn degrade_to(&mut self, mode: fn(String) -> Mode, failure: &StorageFailure) {
         if matches!(self.storage.mode, Mode::Memory(_)) {
             return;
         }
         let (code, reason) = explain(failure);
-        self.storage.mode = Mode::Memory(reason.clone());
+        self.storage.mode = mode(reason.clone());
         self.storage.commits.clear();
         self.notify(Event::Problem { code, message: reason });
     }

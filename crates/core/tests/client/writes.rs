@@ -1,7 +1,7 @@
 //! What a write is checked for, what it carries, and how it ends.
 
 use serde_json::{Value, json};
-use syncline_core::client::{ClientError, Event, Input, NewChange, StoredReplica};
+use syncline_core::client::{ClientError, Event, Input, NewChange, StorageState, StoredReplica};
 use syncline_protocol::{ChangeKind, ErrorCode, OpId, Timestamp};
 
 use crate::disk::Disk;
@@ -261,6 +261,41 @@ tests! {
         assert_eq!(server.rows.len(), 1);
         assert!(node.events.contains(&Event::MutationRemoved { op_id: gone }));
         assert!(node.mutations().is_empty());
+    }
+
+    fn rows_that_do_not_fit_leave_the_queue_its_disk() {
+        let mut server = Server::new();
+        let mut other = offline();
+        write(&mut other, vec![change("insert", "Todo", Some("a"), json!({"n": 1}))]).unwrap();
+        settle(&mut other, &mut server);
+
+        let mut node = Node::new(&mut Random::new(2), Disk::default(), NOW);
+        node.store_one(NOW);
+        node.disk.failing = 1;
+        settle(&mut node, &mut server);
+        assert_eq!(node.rows("Todo").len(), 1, "shown from memory");
+        let full = |event: &&Event| matches!(event, Event::Problem { code: ErrorCode::StorageFull, .. });
+        assert_eq!(node.events.iter().filter(full).count(), 1);
+        assert!(matches!(node.status().storage, StorageState::Memory { .. }));
+
+        node.disconnect(NOW);
+        let small = write(&mut node, vec![change("insert", "Todo", Some("b"), json!({"n": 2}))]).unwrap();
+        assert_eq!(node.disk.now.queue.len(), 1);
+        // Not even that fits: from here on nothing is promised, so that nothing on disk follows what is missing there.
+        node.disk.failing = 1;
+        write(&mut node, vec![change("insert", "Todo", Some("c"), json!({"n": 3}))]).unwrap();
+        write(&mut node, vec![change("update", "Todo", Some("c"), json!({"n": 4}))]).unwrap();
+        let [kept] = intents(&node).try_into().unwrap();
+        assert_eq!(kept["op_id"], small.as_str());
+        assert_eq!(node.events.iter().filter(full).count(), 2);
+
+        // With room again everything is where it was.
+        let mut again = Node::new(&mut Random::new(3), node.disk.clone(), NOW);
+        again.store_one(NOW);
+        settle(&mut again, &mut server);
+        assert_eq!(again.rows("Todo").len(), 2);
+        assert_eq!(again.status().storage, StorageState::Indexeddb);
+        assert!(again.disk.now.queue.is_empty() && again.mutations().is_empty());
     }
 
     fn stopping_in_memory_tells_what_is_lost() {
