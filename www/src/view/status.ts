@@ -96,6 +96,7 @@ function storageText(storage: StorageStatus): string {
     case "opening":
       return "Opening this browser’s storage…";
     case "indexeddb":
+    case "backend":
       return "Kept in this browser";
     case "waiting":
       return "Open in another window; this one takes over when that is closed";
