@@ -2,6 +2,7 @@
 
 import { type CallOptions, call, fetchList, unexpected } from "./direct_calls.ts";
 import { SynclineError } from "./errors.ts";
+import { readIdentity, sameIdentity } from "./status.ts";
 import type { AnySchema, EntityOf, Identity, ServerData } from "./types.ts";
 
 /**
@@ -22,18 +23,13 @@ export async function getServerData<S extends object = AnySchema>(
   );
   const now = await whoAmI(baseUrl, options);
   // The lists do not say whose they are, so a session that changed between the calls may have filled some of them.
-  if (now.userId !== identity.userId || now.tenantId !== identity.tenantId)
+  if (!sameIdentity(now, identity))
     throw new SynclineError("IDENTITY_CHANGED", "the session became another one while its rows were read");
   return { identity, rows: Object.fromEntries(rows) as unknown as ServerData<S>["rows"] };
 }
 
 async function whoAmI(baseUrl: string, options: CallOptions): Promise<Identity> {
-  const body = await call(baseUrl, "GET", "/api/auth/me", undefined, options);
-  const { user_id: userId, tenant_id: tenantId } = Object(body) as { readonly [member: string]: unknown };
-  if (!isName(userId) || !isName(tenantId)) throw unexpected(`${baseUrl} did not say whose session it is`);
-  return { userId, tenantId };
-}
-
-function isName(value: unknown): value is string | null {
-  return value === null || typeof value === "string";
+  const identity = readIdentity(await call(baseUrl, "GET", "/api/auth/me", undefined, options));
+  if (identity === undefined) throw unexpected(`${baseUrl} did not say whose session it is`);
+  return identity;
 }

@@ -34,20 +34,22 @@ interface Place {
 const places: WeakMap<PersistenceBackend, Map<string, Place>> = new WeakMap();
 
 /**
- * Opens what a backend keeps under a name.
- * @throws Error when another engine of this process has it open, or it takes longer than `limitMs`; what the backend throws; and
- *   for the engine whose commit failed, why: a backend is not opened again in the hope that it forgets.
+ * Opens what a backend keeps under a name. `mayMake` is false for the engine that had it open before.
+ * @throws Error when another engine of this process has it open, or it takes longer than `limitMs`; and what the backend throws.
  */
 export async function openDatabase(
   backend: PersistenceBackend,
   name: string,
+  mayMake: boolean,
   limitMs: number,
 ): Promise<RecordDatabase> {
   const names = places.get(backend) ?? new Map<string, Place>();
   places.set(backend, names);
   const former = names.get(name);
+  // It was open, and a commit failed or hangs: a backend is not opened again in the hope that it forgets.
+  if (!mayMake) throw former?.failure ?? new Error("the backend does not answer");
   if (former !== undefined && former.closed === undefined)
-    throw former.failure ?? new Error("another engine of this process has it open");
+    throw new Error("another engine of this process has it open");
   const place: Place = { closed: undefined, failure: undefined };
   names.set(name, place);
   try {

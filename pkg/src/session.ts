@@ -2,9 +2,8 @@
 
 import type { Settings } from "./config.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
-import type { RawIdentity } from "./raw.ts";
 import type { Replica } from "./replica.ts";
-import { toIdentity } from "./status.ts";
+import { readIdentity } from "./status.ts";
 import type { Identity, Token } from "./types.ts";
 
 /** What `getToken` gave. */
@@ -105,7 +104,7 @@ export async function fetchIdentity(
     const options: RequestInit = { headers, signal, cache: "no-store", credentials: "omit" };
     const response = await fetch(`${baseUrl}/api/auth/me`, options);
     const body: unknown = response.ok ? await response.json() : undefined;
-    return isIdentity(body) ? toIdentity(body) : undefined;
+    return readIdentity(body);
   } catch {
     // No network, or no Syncline server: what is known stays valid until the server contradicts it.
     return undefined;
@@ -123,15 +122,6 @@ export function forgetIdentity(appName: string, tokenHash: string): void {
   } catch {
     // Without localStorage nothing was remembered.
   }
-}
-
-function isIdentity(body: unknown): body is RawIdentity {
-  if (typeof body !== "object" || body === null) return false;
-  const { user_id: user, tenant_id: tenant } = body as {
-    readonly user_id?: unknown;
-    readonly tenant_id?: unknown;
-  };
-  return (user === null || typeof user === "string") && (tenant === null || typeof tenant === "string");
 }
 
 /** The second is where Pylon's clients keep it. */

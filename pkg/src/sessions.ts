@@ -385,9 +385,9 @@ const FLIP_MS_MAX = 30_000;
 
 /** Opens databases of the application's own; few have any, so that code comes when it is first needed. */
 function openerOf(backend: PersistenceBackend): OpenDatabase {
-  return async (name, _mayMake, limitMs) => {
+  return async (...how) => {
     const { openDatabase } = await import("./record_database.ts");
-    return openDatabase(backend, name, limitMs);
+    return openDatabase(backend, ...how);
   };
 }
 

@@ -45,6 +45,13 @@ export function toIdentity(raw: RawIdentity): Identity {
   return Object.freeze({ userId: raw.user_id, tenantId: raw.tenant_id });
 }
 
+/** Reads the answer to whose session it is; `undefined` for anything else. */
+export function readIdentity(body: unknown): Identity | undefined {
+  const raw = Object(body) as { readonly [K in keyof RawIdentity]: unknown };
+  const isName = (value: unknown): boolean => value === null || typeof value === "string";
+  return isName(raw.user_id) && isName(raw.tenant_id) ? toIdentity(raw as RawIdentity) : undefined;
+}
+
 /** Whether two identities see the same rows. */
 export function sameIdentity(left: Identity | null, right: Identity | null): boolean {
   return left?.userId === right?.userId && left?.tenantId === right?.tenantId;

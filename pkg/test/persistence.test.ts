@@ -182,18 +182,19 @@ test("an open that hangs is given up, and closed when it comes after all", async
         answer = () => resolve(records);
       }),
   };
-  await assert.rejects(openDatabase(backend, "late", 1), /took longer/);
+  await assert.rejects(openDatabase(backend, "late", true, 1), /took longer/);
   answer?.();
-  const again = openDatabase(backend, "late", 10_000);
+  const again = openDatabase(backend, "late", true, 10_000);
   await new Promise((resolve) => setImmediate(resolve));
   answer?.();
   await again;
   assert.ok(isClosed);
+  await assert.rejects(openDatabase(backend, "late", false, 1), /does not answer/);
 });
 
 test("a transaction that is aborted leaves nothing behind, and the next one waits for its end", async () => {
   const backend = new Memory();
-  const database = await openDatabase(backend, "unit", 1000);
+  const database = await openDatabase(backend, "unit", true, 1000);
   const ended: string[] = [];
   const begin = (label: string) => {
     const transaction = database.transaction(["entities"], "readwrite", { durability: "strict" });

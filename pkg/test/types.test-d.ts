@@ -162,6 +162,11 @@ createSyncEngine("https://app.example", {
 
 // Configuration.
 createSyncEngine("https://app.example", { persistence: "memory", pollInterval: 1000 });
+createSyncEngine("https://app.example", {
+  persistence: { open: (_name: string) => ({ read: () => new Map(), commit: async () => {}, close() {} }) },
+});
+// @ts-expect-error: it opens nothing
+createSyncEngine("https://app.example", { persistence: { open: () => ({}) } });
 // @ts-expect-error: no such place
 createSyncEngine("https://app.example", { persistence: "floppy" });
 // @ts-expect-error: no such transport
