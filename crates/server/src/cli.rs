@@ -14,6 +14,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use syncline_core::server::Schema;
 use syncline_protocol::EntityName;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::upkeep::{BackupArgs, ExportArgs, InspectArgs, RestoreArgs};
 use crate::import::{Progress, import};
@@ -135,8 +138,9 @@ const TOKEN_DAYS_MAX: u32 = 3_650;
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let level = tracing_subscriber::EnvFilter::try_from_env("SYNCLINE_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
+    let wanted = std::env::var("SYNCLINE_LOG").ok().and_then(|text| text.parse().ok());
+    let levels = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_writer(io::stderr)).with(levels).init();
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(sentence)) => {
