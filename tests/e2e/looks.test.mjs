@@ -34,6 +34,8 @@ story(
 story("everything can be reached by keyboard", async ({ server, window }) => {
   const kim = window("kim", { colorScheme: "dark" });
   await kim.open(server.url, "/");
+  // The browser gives the field the focus when it draws the page for the first time.
+  await kim.page.locator("#user:focus").waitFor();
   await kim.page.keyboard.type("kim");
   await kim.page.keyboard.press("Enter");
   await kim.connection("live");
