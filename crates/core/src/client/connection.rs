@@ -337,7 +337,7 @@ impl Client {
             return;
         }
         self.link.phase = Phase::Live;
-        self.timers.set(Timer::Stable, self.now.plus_ms(limits::STABLE_MS));
+        self.timers.start(Timer::Stable, self.now.plus_ms(limits::STABLE_MS));
         self.tell_synced();
     }
 

@@ -61,9 +61,7 @@ impl Client {
     pub(super) fn drop_staging(&mut self) {
         self.staging = None;
         if let Some(staging) = self.record.staging.take() {
-            let generation = staging.position.generation;
-            self.queue_commit(Vec::new(), Vec::new(), vec![self.without_generation(generation)]);
-            self.storage.last_generation = self.storage.last_generation.max(generation);
+            self.queue_commit(Vec::new(), Vec::new(), vec![self.without_generation(staging.position.generation)]);
         }
     }
 

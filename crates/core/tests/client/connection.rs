@@ -205,6 +205,25 @@ tests! {
         script.expect(&["failed: POLICY_DENIED", "failed: DEPENDENCY_FAILED"]);
     }
 
+    fn writes_leave_the_queue_by_the_seqs_of_their_outcomes() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.write();
+        script.pass(100);
+        let op_ids = script.sent();
+        // The second one was applied by an earlier push, whose answer got lost.
+        script.outcomes(&[
+            (&op_ids[0], r#""status":"applied","first_seq":9,"last_seq":9"#),
+            (&op_ids[1], r#""status":"applied","first_seq":7,"last_seq":7"#),
+        ]);
+        for (from, to, left) in [(5, 6, 2), (6, 8, 1), (8, 9, 0)] {
+            script.give(frame(from, to, "", "0000000000000000"));
+            assert_eq!(script.client.mutations_json().matches("op_id").count(), left, "at {to}");
+        }
+        assert!(script.disk.now.queue.is_empty());
+    }
+
     fn a_write_the_server_does_not_understand_waits_for_another_server() {
         let mut script = Script::new();
         script.go_live();

@@ -132,6 +132,22 @@ tests! {
         assert_eq!(last.get("after"), None);
     }
 
+    fn a_reference_to_a_row_whose_insert_has_ended_is_no_dependency() {
+        for ended in ["applied", "failed"] {
+            let mut node = offline();
+            let mut server = Server::new();
+            settle(&mut node, &mut server);
+            let data = if ended == "applied" { json!({}) } else { json!({"bad": 1}) };
+            write(&mut node, vec![change("insert", "Channel", Some("ch"), data)]).unwrap();
+            node.input(NOW.plus_ms(100), Input::Tick);
+            // The outcome comes, the rows do not.
+            while node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW) {}
+            assert_eq!(node.mutations()[0]["status"], ended);
+            write(&mut node, vec![change("insert", "Message", Some("m"), json!({"to": "ch"}))]).unwrap();
+            assert_eq!(intents(&node).pop().unwrap().get("after"), None, "{ended}");
+        }
+    }
+
     fn a_confirmed_row_is_the_same_row_to_the_application() {
         let mut node = offline();
         let mut server = Server::new();
