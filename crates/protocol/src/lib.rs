@@ -15,6 +15,7 @@ mod message_reader;
 mod message_writer;
 mod order;
 mod page;
+mod percent_encoding;
 mod raw_json;
 mod row_text;
 mod subprotocol;
@@ -31,6 +32,7 @@ pub use message::{
 };
 pub use order::{positions, sort_positions};
 pub use page::{Change, Cursor, Page, SnapshotMark, TransactionInfo};
+pub use percent_encoding::percent_encode;
 pub use raw_json::RawJson;
 pub use row_text::RowText;
 pub use subprotocol::{BEARER_PREFIX, SUBPROTOCOL, bearer_subprotocol, token_from_subprotocol};

@@ -1,5 +1,7 @@
 //! The WebSocket subprotocols: `syncline.1`, and `bearer.<token>`, because a browser's socket can carry no header.
 
+use crate::json::finish;
+use crate::percent_encoding::percent_encode;
 use crate::{ErrorCode, limits};
 
 /// What a server of this version selects.
@@ -18,16 +20,9 @@ pub fn bearer_subprotocol(token: &str) -> Result<String, ErrorCode> {
     if token.len() > limits::TOKEN_BYTES_MAX {
         return Err(ErrorCode::TokenTooLong);
     }
-    let mut out = String::from(BEARER_PREFIX);
-    for byte in token.bytes() {
-        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0').to_ascii_uppercase();
-            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    Ok(out)
+    let mut out = BEARER_PREFIX.as_bytes().to_vec();
+    percent_encode(&mut out, token, b"!#$&'*+-.^_`|~");
+    Ok(finish(out))
 }
 
 /// Decodes the token of a `bearer.` subprotocol; `None` when it is no such thing or not UTF-8 behind the encoding.

@@ -40,9 +40,7 @@ impl Names {
     pub(crate) fn name(&self, index: EntityIndex) -> &str {
         self.names.get(index.position()).map_or("", String::as_str)
     }
-}
 
-impl Names {
     pub(crate) fn at(&self, position: usize) -> Option<EntityIndex> {
         (position < self.names.len()).then(|| EntityIndex(u32::try_from(position).unwrap_or(u32::MAX)))
     }

@@ -1,7 +1,7 @@
 //! Fetching over HTTP what the socket does not carry: snapshots, and a log that went far ahead.
 
 use syncline_protocol::json::finish;
-use syncline_protocol::{ClientMessage, ErrorBody, ErrorCode, Page, Resume};
+use syncline_protocol::{ClientMessage, ErrorBody, ErrorCode, Page, Resume, percent_encode};
 
 use super::connection::{CatchUp, Phase};
 use super::timer::Timer;
@@ -52,7 +52,7 @@ impl Client {
             path.push(separator);
             path.extend_from_slice(name.as_bytes());
             path.push(b'=');
-            percent_encode(&mut path, value);
+            percent_encode(&mut path, value, b"-._~");
             separator = b'&';
         }
         finish(path)
@@ -115,15 +115,4 @@ impl Client {
 /// Reads the code of an error body; `None` when it is something else, a page of HTML for example.
 fn error_code(body: &str) -> Option<String> {
     ErrorBody::parse(body).ok().map(|parsed| parsed.error.code)
-}
-
-fn percent_encode(out: &mut Vec<u8>, text: &str) {
-    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'A' - 10 };
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
 }

@@ -131,15 +131,8 @@ impl World {
             self.nodes[index].asked_at = Some(self.server.head);
             self.nodes[index].input(now, asked);
         }
-        if self.random.percent(faults.mangle)
-            && let Some(line) = &mut self.nodes[index].line
-        {
-            // What a lossy follower or a broken proxy does to a stream of frames.
-            match self.random.below(3) {
-                0 => drop(line.down.pop_front()),
-                1 => line.down.extend(line.down.front().cloned()),
-                _ => line.down.rotate_left(line.down.len().min(1)),
-            }
+        if self.random.percent(faults.mangle) {
+            self.mangle(index);
         }
         if self.random.percent(faults.clock) {
             let steps = [0, 5_000, -5_000, DAY_MS, -DAY_MS, 3_650 * DAY_MS, -3_650 * DAY_MS];
@@ -156,6 +149,37 @@ impl World {
         }
         if self.random.percent(20) {
             self.reload_if_useless(index);
+        }
+    }
+
+    /// What a lossy follower, a broken proxy or a captive portal does to what the server says.
+    fn mangle(&mut self, index: usize) {
+        let (now, node) = (self.now, &mut self.nodes[index]);
+        let pick = self.random.below(6);
+        if let (3.., Some((request, _))) = (pick, &node.pull) {
+            let request = *request;
+            let answer =
+                |status, body: &str| Input::PullAnswered { request, status, body: body.to_owned(), retry_after_ms: None };
+            node.input(
+                now,
+                match pick {
+                    3 => answer(502, "<html>"),
+                    4 => answer(200, r#"{"scope":"all","from":0,"to"#),
+                    _ => Input::PullFailed { request },
+                },
+            );
+            return;
+        }
+        let Some(line) = &mut node.line else { return };
+        match pick {
+            0 => drop(line.down.pop_front()),
+            1 => line.down.extend(line.down.front().cloned()),
+            2 => line.down.rotate_left(line.down.len().min(1)),
+            _ => {
+                if let Some(text) = line.down.front_mut() {
+                    text.truncate(text.floor_char_boundary(text.len() / 2));
+                }
+            }
         }
     }
 
