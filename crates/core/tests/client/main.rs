@@ -14,6 +14,7 @@ mod converge;
 mod disk;
 mod node;
 mod opening;
+mod pushing;
 mod random;
 mod script;
 mod server;

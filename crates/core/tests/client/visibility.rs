@@ -96,6 +96,34 @@ tests! {
         assert_eq!(script.state(), "waiting");
     }
 
+    fn a_snapshot_shows_once_its_farthest_page_is_reached() {
+        let mut script = Script::new();
+        script.give(Input::SocketOpened);
+        script.welcome("resync", 9);
+        let first = r#","snapshot":{"start":true,"end":false},"consistent_at":9"#;
+        script.answer_pull_once(200, &body(5, 5, &[(9, "enter", "a")], first).replace("\"t5\"", "\"s1\""));
+        let last = r#","snapshot":{"start":false,"end":true}"#;
+        script.answer_pull_once(200, &body(5, 5, &[(4, "enter", "b")], last));
+        assert_eq!((shown(&mut script), script.client.status().synced), (rows(&[]), false));
+        frame(&mut script, 5, 9, &[(9, "update", "a")], None);
+        assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[("a", 9), ("b", 4)]), 9));
+    }
+
+    fn a_row_that_is_the_same_in_a_new_copy_is_the_same_row() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 8, &[(6, "insert", "a"), (7, "insert", "b"), (8, "insert", "c")], None);
+        let versions = |script: &Script| ["a", "b", "c", "d"].map(|id| script.client.row_version("Message", id));
+        let before = versions(&script);
+        script.give(Input::Resync);
+        let snapshot = r#","snapshot":{"start":true,"end":true}"#;
+        script.answer_pull(200, &body(9, 9, &[(6, "enter", "a"), (9, "enter", "b"), (9, "enter", "d")], snapshot));
+        assert_eq!(shown(&mut script), rows(&[("a", 6), ("b", 9), ("d", 9)]));
+        let after = versions(&script);
+        assert_eq!(after[0], before[0]);
+        assert!(after[1] > before[1] && after[2] == 0 && after[3] > 0, "{before:?} {after:?}");
+    }
+
     fn pages_held_back_have_a_bound() {
         let mut script = Script::new();
         script.go_live();
