@@ -45,6 +45,8 @@ export type ErrorCode =
   | "RATE_LIMITED"
   | "TOO_MANY_CONNECTIONS"
   | "SLOW_CONSUMER"
+  | "BACKEND_REFUSED"
+  | "BACKEND_FAILED"
   | "INVALID_QUERY"
   | "NOT_FOUND"
   | "METHOD_NOT_ALLOWED"
@@ -107,6 +109,8 @@ const RETRYABLE: Readonly<Record<ErrorCode, boolean>> = {
   RATE_LIMITED: true,
   TOO_MANY_CONNECTIONS: true,
   SLOW_CONSUMER: true,
+  BACKEND_REFUSED: false,
+  BACKEND_FAILED: true,
   INVALID_QUERY: false,
   NOT_FOUND: false,
   METHOD_NOT_ALLOWED: false,

@@ -122,6 +122,10 @@ error_codes! {
     TooManyConnections = "TOO_MANY_CONNECTIONS", 429, true;
     /// The socket did not read for too long; resume from the cursor.
     SlowConsumer = "SLOW_CONSUMER", 503, true;
+    /// The application's backend refused this; the message begins with the backend's own code.
+    BackendRefused = "BACKEND_REFUSED", 422, false;
+    /// The application's backend did not answer in time, or not as documented.
+    BackendFailed = "BACKEND_FAILED", 502, true;
     /// A filter, order, limit or offset is not understood.
     InvalidQuery = "INVALID_QUERY", 400, false;
     /// No such route.

@@ -8,6 +8,7 @@ use syncline_protocol::ErrorCode;
 use tokio::sync::watch;
 
 use crate::api_error::ApiError;
+use crate::backend::Backend;
 use crate::jwt::JwtVerifier;
 use crate::origin::OriginPolicy;
 use crate::rate_limit::RateLimiter;
@@ -31,6 +32,8 @@ pub(crate) struct App {
     pub(crate) guests: bool,
     /// Whose tokens are taken beside those of this server.
     pub(crate) jwt: Option<Arc<JwtVerifier>>,
+    /// The application's own backend.
+    pub(crate) backend: Option<Arc<Backend>>,
     pub(crate) origins: OriginPolicy,
     /// `None`: not limited.
     pub(crate) limiter: Option<RateLimiter<CallerKey>>,

@@ -18,6 +18,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::backend::{Backend, BackendTables};
 use crate::cli::upkeep::{BackupArgs, ExportArgs, InspectArgs, RestoreArgs};
 use crate::import::{Progress, import};
 use crate::jwt::{AuthTable, JwtVerifier};
@@ -177,12 +178,12 @@ fn execute(command: Command) -> Result<(), Failure> {
 }
 
 async fn dev(args: DevArgs) -> Result<(), Failure> {
-    let (schema, log, jwt) = match &args.manifest {
+    let (schema, log, jwt, backend) = match &args.manifest {
         Some(path) => {
-            let Manifest { schema, log, auth, server: _ } = load_manifest(path)?;
-            (schema, log, load_keys(auth.as_ref(), path)?)
+            let Manifest { schema, log, auth, backend, server: _ } = load_manifest(path)?;
+            (schema, log, load_keys(auth.as_ref(), path)?, load_backend(&backend, path)?)
         }
-        None => (Schema::open(), LogRetention::default(), None),
+        None => (Schema::open(), LogRetention::default(), None, None),
     };
     let what = match &args.manifest {
         Some(path) => format!("the entities and policies of {}", path.display()),
@@ -192,6 +193,7 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
         allowed_origins: args.listen.allow_origin.clone(),
         log,
         jwt,
+        backend,
         files: StaticFiles {
             directory: args.listen.static_dir.clone(),
             cross_origin_isolated: args.cross_origin_isolated,
@@ -206,8 +208,9 @@ async fn dev(args: DevArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let Manifest { server, auth, log, schema } = load_manifest(&args.manifest)?;
+    let Manifest { server, auth, backend, log, schema } = load_manifest(&args.manifest)?;
     let jwt = load_keys(auth.as_ref(), &args.manifest)?;
+    let backend = load_backend(&backend, &args.manifest)?;
     let mut allowed_origins = server.allowed_origins;
     if let Some(url) = server.public_url {
         let origin =
@@ -225,6 +228,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         allowed_origins,
         guests: server.guests,
         jwt,
+        backend,
         behind_proxy: server.behind_proxy,
         requests_per_minute: Some(server.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)),
         log,
@@ -338,6 +342,12 @@ fn load_keys(table: Option<&AuthTable>, manifest: &Path) -> Result<Option<Arc<Jw
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let variable = |name: &str| std::env::var(name).ok();
     Ok(table.map(|table| JwtVerifier::load(table, folder, variable)).transpose()?.map(Arc::new))
+}
+
+/// Reads what the manifest says of the application's backend; its files lie beside the manifest.
+fn load_backend(tables: &BackendTables, manifest: &Path) -> Result<Option<Arc<Backend>>, Failure> {
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    Ok(Backend::load(tables, folder, |name| std::env::var(name).ok())?.map(Arc::new))
 }
 
 fn open_store(path: &Path, schema: Schema, policies: PolicyUse) -> Result<Store, Failure> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 mod entities;
+mod functions;
 mod pylon;
 mod session;
 mod static_files;
@@ -50,6 +51,7 @@ pub(crate) fn router(app: Arc<App>, files: StaticFiles) -> Router {
         .route("/api/entities/{entity}", get(entities::list).post(entities::insert))
         .route("/api/entities/{entity}/{id}", get(entities::get).patch(entities::update).delete(entities::delete))
         .route("/api/query/{entity}", post(entities::query))
+        .route("/api/fn/{name}", post(functions::call))
         .route("/api/{*rest}", any(not_found))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))

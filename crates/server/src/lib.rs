@@ -3,6 +3,7 @@
 mod api_error;
 mod app;
 mod auth;
+pub mod backend;
 pub mod cli;
 pub mod export;
 mod http;

@@ -10,6 +10,7 @@ use syncline_core::server::{
     Entity, Field, FieldType, MembershipSpec, Operation, Policies, Policy, PolicyError, Schema, SchemaError, Stamp,
 };
 
+use crate::backend::{BackendTable, BackendTables, FunctionTable};
 use crate::jwt::AuthTable;
 use crate::store::LogRetention;
 
@@ -20,6 +21,8 @@ pub struct Manifest {
     pub server: ServerTable,
     /// The `[auth]` table.
     pub auth: Option<AuthTable>,
+    /// The `[backend]` and `[functions]` tables.
+    pub backend: BackendTables,
     /// The `[log]` table.
     pub log: LogRetention,
     /// Entities, fields and policies.
@@ -125,7 +128,8 @@ impl Manifest {
         if let Some(TenantsTable { entity, tenant_field, user_field }) = file.tenants {
             schema = schema.with_tenants(MembershipSpec { entity, value_field: tenant_field, user_field })?;
         }
-        Ok(Self { server: file.server, auth: file.auth, log: file.log, schema })
+        let backend = BackendTables { backend: file.backend, functions: file.functions };
+        Ok(Self { server: file.server, auth: file.auth, backend, log: file.log, schema })
     }
 }
 
@@ -138,6 +142,9 @@ struct ManifestFile {
     #[serde(default)]
     log: LogRetention,
     tenants: Option<TenantsTable>,
+    backend: Option<BackendTable>,
+    #[serde(default)]
+    functions: BTreeMap<String, FunctionTable>,
     #[serde(default)]
     entities: BTreeMap<String, EntityTable>,
 }

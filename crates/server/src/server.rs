@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::app::{App, Mode};
 use crate::auth::PeerAddress;
+use crate::backend::Backend;
 use crate::http::sync::now;
 use crate::http::{self, StaticFiles};
 use crate::jwt::JwtVerifier;
@@ -40,6 +41,8 @@ pub struct ServerOptions {
     pub guests: bool,
     /// Checks tokens that another program signs; `None` takes those of this server only.
     pub jwt: Option<Arc<JwtVerifier>>,
+    /// The application's own backend; `None` when it has none to call.
+    pub backend: Option<Arc<Backend>>,
     /// Whether a proxy of ours stands in front, so that the last entry of `X-Forwarded-For` is the caller.
     pub behind_proxy: bool,
     /// Calls a minute of one session, or of one address without a session; `None` for no limit.
@@ -59,6 +62,7 @@ impl ServerOptions {
             allowed_origins: Vec::new(),
             guests: true,
             jwt: None,
+            backend: None,
             behind_proxy: false,
             requests_per_minute: None,
             log: LogRetention::default(),
@@ -163,6 +167,7 @@ fn app(options: ServerOptions, store: Store, ending: watch::Receiver<bool>) -> A
         mode: options.mode,
         guests: options.guests,
         jwt: options.jwt,
+        backend: options.backend,
         origins,
         limiter: options.requests_per_minute.map(|count| RateLimiter::new(Rate::per(count, Duration::from_mins(1)))),
         behind_proxy: options.behind_proxy,

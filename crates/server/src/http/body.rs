@@ -3,16 +3,23 @@
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use syncline_protocol::{ErrorCode, limits};
 
 use crate::api_error::ApiError;
+use crate::origin::IDEMPOTENCY_KEY;
 
 /// The bytes of a body within the limit.
 #[derive(Debug)]
 pub(super) struct Body(Bytes);
+
+impl Body {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
@@ -33,6 +40,13 @@ fn refused(rejection: &BytesRejection) -> ApiError {
 pub(super) fn parse_body<T: DeserializeOwned>(body: &Body) -> Result<T, ApiError> {
     serde_json::from_slice(&body.0)
         .map_err(|error| ApiError::new(ErrorCode::InvalidJson, format!("the body is not JSON of the documented shape: {error}")))
+}
+
+/// What makes a call repeatable, if its sender says so.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| !key.is_empty());
+    key.map(Some).ok_or_else(|| ApiError::new(ErrorCode::InvalidOpId, "the Idempotency-Key is no text"))
 }
 
 /// The parameters behind the question mark.

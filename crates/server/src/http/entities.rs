@@ -16,10 +16,9 @@ use syncline_protocol::{
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::http::body::{Body, Params, Segments, parse_body};
+use crate::http::body::{Body, Params, Segments, idempotency_key, parse_body};
 use crate::http::pylon::op_id_of;
 use crate::http::sync::{now, writer};
-use crate::origin::IDEMPOTENCY_KEY;
 use crate::random;
 
 #[derive(Deserialize)]
@@ -140,11 +139,9 @@ struct RestWrite {
 
 impl RestWrite {
     fn of(caller: &Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        let Some(key) = idempotency_key(headers)? else {
             return Ok(Self { op_id: random::op_id()?, issued_at: now(), repeatable: false });
         };
-        let key = key.to_str().ok().filter(|key| !key.is_empty());
-        let key = key.ok_or_else(|| ApiError::new(ErrorCode::InvalidOpId, "the Idempotency-Key is no text"))?;
         Ok(Self { op_id: op_id_of(caller, key), issued_at: Timestamp(0), repeatable: true })
     }
 

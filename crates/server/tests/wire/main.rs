@@ -6,6 +6,8 @@
     reason = "a test that finds something else than it expects has failed"
 )]
 
+mod app_backend;
+mod functions;
 #[path = "../store/history.rs"]
 mod history;
 mod http_client;
