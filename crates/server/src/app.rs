@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use syncline_protocol::ErrorCode;
+use syncline_protocol::{ErrorCode, OpId, OutcomeResult, RawJson};
 use tokio::sync::watch;
 
 use crate::api_error::ApiError;
@@ -13,7 +13,7 @@ use crate::jwt::JwtVerifier;
 use crate::origin::OriginPolicy;
 use crate::rate_limit::RateLimiter;
 use crate::socket::SocketRegistry;
-use crate::store::Store;
+use crate::store::{PushError, Store, Writer};
 
 /// Who the server is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,19 @@ pub(crate) enum CallerKey {
 }
 
 impl App {
+    /// Applies a client's transactions, asking whoever decides about writes.
+    pub(crate) async fn push(
+        &self,
+        writer: Writer,
+        intents: Vec<RawJson>,
+        processed: Vec<OpId>,
+    ) -> Result<Vec<OutcomeResult>, PushError> {
+        match self.backend.as_deref().and_then(Backend::gate) {
+            Some(gate) => self.store.push_through(&gate, writer, intents, processed).await,
+            None => self.store.push(writer, intents, processed).await,
+        }
+    }
+
     /// Counts one call.
     pub(crate) fn count_call(&self, caller: CallerKey) -> Result<(), ApiError> {
         let Some(limiter) = &self.limiter else { return Ok(()) };

@@ -3,11 +3,13 @@
 //! A call is one signed POST of JSON. It ends within its timeout, follows no redirect and reads an answer of bounded size;
 //! what went wrong is logged here in full and told to others in a sentence without addresses.
 
+mod before_write;
 mod signature;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -23,10 +25,12 @@ use syncline_protocol::{ErrorCode, ErrorDetail};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub(crate) use crate::backend::before_write::BackendGate;
+use crate::backend::before_write::BeforeWrite;
 use crate::backend::signature::Secret;
-pub use crate::backend::tables::{BackendTable, BackendTableError, BackendTables, FunctionTable};
+pub use crate::backend::tables::{BackendTable, BackendTableError, BackendTables, FunctionTable, HooksTable};
 use crate::http::sync::now;
-use crate::store::Reader;
+use crate::store::{Reader, Watched};
 
 /// The backend of one server.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ pub struct Backend {
     client: HttpClient,
     secret: Secret,
     functions: BTreeMap<String, Endpoint>,
+    before_write: Option<BeforeWrite>,
     /// Bounds the calls under way.
     calls: Semaphore,
 }
@@ -57,6 +62,13 @@ impl<'a> SessionView<'a> {
 pub(crate) struct Endpoint {
     url: Uri,
     timeout: Duration,
+}
+
+/// How long a kind of call may take, when the manifest does not say and at most.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    usual_ms: u32,
+    max_ms: u32,
 }
 
 #[derive(Debug)]
@@ -113,20 +125,28 @@ impl Backend {
                 return Err(BackendTableError::Name(name.clone()));
             }
             let place = format!("functions.{name}");
-            functions.insert(name.clone(), Endpoint::new(&place, &table.url, table.timeout_ms, FUNCTION_TIMEOUT)?);
+            let endpoint = Endpoint::new(&format!("{place}.url"), &table.url, &place, table.timeout_ms, FUNCTION_TIMES)?;
+            functions.insert(name.clone(), endpoint);
         }
-        if functions.is_empty() && tables.backend.is_none() {
+        let before_write = tables.hooks.as_ref().map(before_write).transpose()?;
+        if functions.is_empty() && before_write.is_none() && tables.backend.is_none() {
             return Ok(None);
         }
         let secret = secret(tables.backend.as_ref(), folder, variable)?;
-        let uses_tls = functions.values().any(|endpoint| endpoint.url.scheme_str() == Some("https"));
+        let endpoints = functions.values().chain(before_write.as_ref().map(|hook| &hook.endpoint));
+        let uses_tls = endpoints.into_iter().any(|endpoint| endpoint.url.scheme_str() == Some("https"));
         let client = HttpClient::new(uses_tls).map_err(BackendTableError::Certificates)?;
-        Ok(Some(Self { client, secret, functions, calls: Semaphore::new(CALLS_MAX) }))
+        Ok(Some(Self { client, secret, functions, before_write, calls: Semaphore::new(CALLS_MAX) }))
     }
 
     /// Where calls of a function go.
     pub(crate) fn function(&self, name: &str) -> Option<&Endpoint> {
         self.functions.get(name)
+    }
+
+    /// What decides about writes; `None` when nothing does.
+    pub(crate) fn gate(&self) -> Option<BackendGate<'_>> {
+        self.before_write.as_ref().map(|hook| BackendGate { backend: self, hook })
     }
 
     /// Sends a signed message and gives the JSON that came back; `null` for an empty answer. A message that is sent again has
@@ -187,18 +207,18 @@ impl Failure {
 }
 
 impl Endpoint {
-    fn new(place: &str, url: &str, timeout_ms: Option<u32>, usual: Duration) -> Result<Self, BackendTableError> {
-        let failed = || BackendTableError::Url { place: format!("{place}.url"), url: url.to_owned() };
+    fn new(key: &str, url: &str, table: &str, timeout_ms: Option<u32>, times: Times) -> Result<Self, BackendTableError> {
+        let failed = || BackendTableError::Url { place: key.to_owned(), url: url.to_owned() };
         let parsed: Uri = url.parse().map_err(|_| failed())?;
         let known = matches!(parsed.scheme_str(), Some("http" | "https"));
         if !known || parsed.authority().is_none_or(|authority| authority.as_str().contains('@')) {
             return Err(failed());
         }
-        if timeout_ms.is_some_and(|timeout_ms| !(1..=TIMEOUT_MS_MAX).contains(&timeout_ms)) {
-            return Err(BackendTableError::Timeout { place: format!("{place}.timeout_ms"), max: TIMEOUT_MS_MAX });
+        let timeout_ms = timeout_ms.unwrap_or(times.usual_ms);
+        if !(1..=times.max_ms).contains(&timeout_ms) {
+            return Err(BackendTableError::Timeout { place: format!("{table}.timeout_ms"), max: times.max_ms });
         }
-        let timeout = timeout_ms.map_or(usual, |timeout_ms| Duration::from_millis(u64::from(timeout_ms)));
-        Ok(Self { url: parsed, timeout })
+        Ok(Self { url: parsed, timeout: Duration::from_millis(u64::from(timeout_ms)) })
     }
 }
 
@@ -219,6 +239,15 @@ impl HttpClient {
             Self::Tls(client) => client.request(request).await,
         }
     }
+}
+
+fn before_write(table: &HooksTable) -> Result<BeforeWrite, BackendTableError> {
+    let endpoint = Endpoint::new("hooks.before_write", &table.before_write, "hooks", table.timeout_ms, HOOK_TIMES)?;
+    let watched = match &table.entities {
+        None => Watched::Everything,
+        Some(entities) => Watched::Entities(Arc::new(entities.clone())),
+    };
+    Ok(BeforeWrite { endpoint, watched })
 }
 
 fn secret(
@@ -289,9 +318,10 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const MESSAGE_CHARS_MAX: usize = 1_000;
 /// Calls under way at once; each holds a connection.
 const CALLS_MAX: usize = 256;
-/// Longest wait that a manifest may ask for: proxies in front of this server give up after a minute.
-const TIMEOUT_MS_MAX: u32 = 60_000;
-/// How long a function may take when the manifest does not say.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a function may take. Proxies in front of this server give up after a minute.
+const FUNCTION_TIMES: Times = Times { usual_ms: 10_000, max_ms: 60_000 };
+/// How long a decision may take. A client takes a server that is silent for thirty seconds for gone, and one push may ask more
+/// than once.
+const HOOK_TIMES: Times = Times { usual_ms: 5_000, max_ms: 10_000 };
 /// Node closes connections that were idle for five seconds; one that is just being closed must not be used.
 const IDLE: Duration = Duration::from_secs(4);

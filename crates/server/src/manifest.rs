@@ -10,7 +10,7 @@ use syncline_core::server::{
     Entity, Field, FieldType, MembershipSpec, Operation, Policies, Policy, PolicyError, Schema, SchemaError, Stamp,
 };
 
-use crate::backend::{BackendTable, BackendTables, FunctionTable};
+use crate::backend::{BackendTable, BackendTables, FunctionTable, HooksTable};
 use crate::jwt::AuthTable;
 use crate::store::LogRetention;
 
@@ -21,7 +21,7 @@ pub struct Manifest {
     pub server: ServerTable,
     /// The `[auth]` table.
     pub auth: Option<AuthTable>,
-    /// The `[backend]` and `[functions]` tables.
+    /// The `[backend]`, `[functions]` and `[hooks]` tables.
     pub backend: BackendTables,
     /// The `[log]` table.
     pub log: LogRetention,
@@ -98,6 +98,9 @@ pub enum ManifestError {
         /// Why.
         source: PolicyError,
     },
+    /// A hook on an entity that does not exist.
+    #[error("hooks.entities names {0}, which is not declared")]
+    Hook(String),
     /// The parts do not fit each other.
     #[error("entities: {0}")]
     Schema(#[from] SchemaError),
@@ -128,7 +131,11 @@ impl Manifest {
         if let Some(TenantsTable { entity, tenant_field, user_field }) = file.tenants {
             schema = schema.with_tenants(MembershipSpec { entity, value_field: tenant_field, user_field })?;
         }
-        let backend = BackendTables { backend: file.backend, functions: file.functions };
+        let backend = BackendTables { backend: file.backend, functions: file.functions, hooks: file.hooks };
+        let watched = backend.hooks.iter().flat_map(|hooks| hooks.entities.iter().flatten());
+        if let Some(unknown) = watched.into_iter().find(|entity| schema.entity(entity).is_none()) {
+            return Err(ManifestError::Hook(unknown.clone()));
+        }
         Ok(Self { server: file.server, auth: file.auth, backend, log: file.log, schema })
     }
 }
@@ -145,6 +152,7 @@ struct ManifestFile {
     backend: Option<BackendTable>,
     #[serde(default)]
     functions: BTreeMap<String, FunctionTable>,
+    hooks: Option<HooksTable>,
     #[serde(default)]
     entities: BTreeMap<String, EntityTable>,
 }

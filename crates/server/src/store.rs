@@ -8,10 +8,12 @@ mod backup;
 mod cursor;
 mod database;
 mod filter;
+mod gate;
 mod head;
 mod inspection;
 mod log;
 mod member_lookup;
+mod outcome;
 mod pull;
 mod push;
 mod pylon;
@@ -35,19 +37,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline_core::server::{Schema, SchemaChange};
-use syncline_protocol::{
-    ClientId, EntityName, ErrorCode, ErrorDetail, OpId, OutcomeResult, Page, RawJson, RowId, Timestamp, limits,
-};
+use syncline_protocol::{ClientId, EntityName, ErrorCode, Page, RawJson, RowId, Timestamp, limits};
 
 use crate::store::database::Facts;
 use crate::store::head::Heads;
-use crate::store::log::tenant_key;
 use crate::store::pull::LogRead;
-use crate::store::push::PreparedIntent;
 use crate::store::read_pool::ReadPool;
 use crate::store::session::{SessionCache, StoredSession};
 use crate::store::writer::{WriterHandle, now};
 pub use backup::{BackupError, backup, restore};
+pub use gate::{ProposedChange, ProposedWrite, Verdict, Watched, WriteGate};
 pub use inspection::{Inspection, TenantInspection, inspect};
 pub use retention::LogRetention;
 pub use row_export::RowExport;
@@ -305,37 +304,6 @@ impl Store {
     /// What the server accepts and shows.
     pub fn schema(&self) -> &Schema {
         &self.shared.schema
-    }
-
-    /// Applies intents in order; one result for each. `processed` names transactions whose outcome the client has on disk.
-    ///
-    /// # Errors
-    /// When a newer leader of the replica has pushed.
-    pub async fn push(
-        &self,
-        writer: Writer,
-        intents: Vec<RawJson>,
-        processed: Vec<OpId>,
-    ) -> Result<Vec<OutcomeResult>, PushError> {
-        // Parsing and hashing megabytes would hold up the other tasks of this thread.
-        let prepare = move || intents.iter().map(|raw| PreparedIntent::prepare(raw.get())).collect::<Vec<_>>();
-        let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_default();
-        let op_ids: Vec<OpId> = prepared.iter().map(|intent| intent.op_id().clone()).collect();
-        let schema = Arc::clone(&self.shared.schema);
-        let pushed = self.shared.writer.run(move |connection, announcements| {
-            let pushed = push::push(connection, &schema, &writer, &prepared, &processed, now().0)?;
-            let tenant = tenant_key(&writer.reader);
-            Ok(pushed.map(|pushed| {
-                announcements.heads.extend(pushed.head.map(|head| (tenant.to_owned(), head)));
-                announcements.sessions.extend(pushed.sessions);
-                pushed.results
-            }))
-        });
-        pushed.await.unwrap_or_else(|error| {
-            let code = if matches!(error, StoreError::Busy) { ErrorCode::Busy } else { ErrorCode::Internal };
-            tracing::warn!(%error, "a push was not applied");
-            Ok(PreparedIntent::not_now(&op_ids, &ErrorDetail::new(code, "the server could not take the write now")))
-        })
     }
 
     /// The page after a cursor, or the first of a snapshot.

@@ -1,6 +1,6 @@
 //! The tables of the manifest that name the application's backend. `docs/server.md` is their reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -12,6 +12,8 @@ pub struct BackendTables {
     pub backend: Option<BackendTable>,
     /// The `[functions.NAME]` tables.
     pub functions: BTreeMap<String, FunctionTable>,
+    /// The `[hooks]` table.
+    pub hooks: Option<HooksTable>,
 }
 
 /// The `[backend]` table: what calls are signed with.
@@ -31,6 +33,18 @@ pub struct FunctionTable {
     /// Where calls go.
     pub url: String,
     /// How long an answer may take.
+    pub timeout_ms: Option<u32>,
+}
+
+/// The `[hooks]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HooksTable {
+    /// Where a transaction is sent to be decided.
+    pub before_write: String,
+    /// Only those that change one of these entities; all without it.
+    pub entities: Option<BTreeSet<String>>,
+    /// How long a decision may take.
     pub timeout_ms: Option<u32>,
 }
 

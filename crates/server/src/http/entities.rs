@@ -155,7 +155,7 @@ impl RestWrite {
     async fn apply(self, app: &App, caller: &Caller, change: IntentChange) -> Result<(), ApiError> {
         let intent = Intent { op_id: self.op_id, after: Vec::new(), issued_at: self.issued_at, schema: 0, changes: vec![change] };
         let text = RawJson::from_checked(intent.canonical());
-        let results = app.store.push(writer(caller, None, 0), vec![text], Vec::new()).await?;
+        let results = app.push(writer(caller, None, 0), vec![text], Vec::new()).await?;
         let refused = |error: Option<ErrorDetail>, code, message| match error {
             Some(detail) => ApiError::from_detail(detail),
             None => ApiError::new(code, message),

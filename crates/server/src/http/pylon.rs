@@ -74,9 +74,14 @@ pub(super) async fn push(app: &App, caller: &Caller, push: PylonPush) -> Result<
     let mut answer = PylonPushAnswer::default();
     for batch in push.changes.chunks(limits::PUSH_TRANSACTIONS_MAX) {
         let intents = batch.iter().map(|change| intent(caller, change)).collect::<Result<Vec<_>, ApiError>>()?;
-        let results = app.store.push(writer(caller, client_id.clone(), 0), intents, Vec::new()).await?;
+        let results = app.push(writer(caller, client_id.clone(), 0), intents, Vec::new()).await?;
+        // What follows a write that could not be decided waits for it.
+        let stopped = results.iter().any(|result| result.status == OutcomeStatus::Retry);
         for (change, result) in batch.iter().zip(results) {
             answer.add(change, result);
+        }
+        if stopped {
+            break;
         }
     }
     answer.cursor.last_seq = app.store.head(caller.tenant_id());

@@ -112,7 +112,7 @@ pub(crate) async fn evaluate(app: &App, caller: &Caller, push: Push) -> Result<V
         return Err(ApiError::new(ErrorCode::PayloadTooLarge, message));
     }
     let writer = writer(caller, Some(push.client_id), push.fence);
-    app.store.push(writer, push.transactions, push.processed).await.map_err(ApiError::from)
+    app.push(writer, push.transactions, push.processed).await.map_err(ApiError::from)
 }
 
 pub(super) fn writer(caller: &Caller, client_id: Option<ClientId>, fence: u64) -> Writer {

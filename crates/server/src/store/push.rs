@@ -1,15 +1,23 @@
 //! What becomes of the intents of a push, in order, inside one database transaction.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use syncline_core::server::Schema;
-use syncline_protocol::{ChangeKind, ErrorCode, ErrorDetail, Intent, OpId, OutcomeResult, OutcomeStatus};
+use syncline_protocol::{
+    ChangeKind, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeResult, OutcomeStatus, Row, RowText,
+};
 
 use crate::store::database::random_u64;
+use crate::store::gate::{Answer, ProposedChange, ProposedWrite, Question, Seen, Watched};
 use crate::store::log::{LogRecord, tenant_key, unsigned};
 use crate::store::member_lookup::may_be_in;
-use crate::store::write::{ApplyError, Origin, Transaction};
+use crate::store::outcome::{StoredOutcome, note_processed, outcome};
+use crate::store::row_json::parse_stored;
+use crate::store::write::{ApplyError, Origin, RowImages, Transaction};
 use crate::store::{PushError, Reader, SessionEvent, StoreError, Writer, session};
 
 /// An intent that was parsed and hashed before the writer thread sees it.
@@ -19,12 +27,15 @@ pub(crate) struct PreparedIntent {
 }
 
 /// What a push did.
+#[derive(Default)]
 pub(crate) struct Pushed {
     pub(crate) results: Vec<OutcomeResult>,
     /// The last seq written, if any transaction applied.
     pub(crate) head: Option<u64>,
     /// What the sessions of others have to notice.
     pub(crate) sessions: Vec<SessionEvent>,
+    /// What has to be answered before the push goes on.
+    pub(crate) question: Option<Question>,
 }
 
 impl PreparedIntent {
@@ -69,13 +80,26 @@ fn op_id_of(raw: &str) -> OpId {
     serde_json::from_str::<Named>(raw).map_or_else(|_| OpId::from_bytes([0; 16]), |named| named.op_id)
 }
 
-/// Evaluates a push. `Err(StoreError)` means that the database failed and nothing of it may be kept.
+/// What is left to do of a push.
+pub(crate) struct PushRequest {
+    pub(crate) intents: Arc<[PreparedIntent]>,
+    /// Those before this one have their results.
+    pub(crate) first: usize,
+    /// What was decided about the first.
+    pub(crate) answer: Option<Answer>,
+    /// What is asked about.
+    pub(crate) watched: Watched,
+    /// Transactions whose outcome the client has on disk.
+    pub(crate) processed: Vec<OpId>,
+}
+
+/// Evaluates a push up to its end or to a question. `Err(StoreError)` means that the database failed and nothing of it may be
+/// kept.
 pub(crate) fn push(
     connection: &Connection,
     schema: &Schema,
     writer: &Writer,
-    intents: &[PreparedIntent],
-    processed: &[OpId],
+    request: PushRequest,
     now: u64,
 ) -> Result<Result<Pushed, PushError>, StoreError> {
     if !is_member(connection, schema, writer)? {
@@ -84,12 +108,15 @@ pub(crate) fn push(
     if let Err(fenced) = check_fence(connection, writer)? {
         return Ok(Err(fenced));
     }
-    let pushed = Pushed { results: Vec::with_capacity(intents.len()), head: None, sessions: Vec::new() };
-    let mut evaluation = Evaluation { connection, schema, writer, now, pushed };
-    for prepared in intents {
-        evaluation.take(prepared)?;
+    let PushRequest { intents, first, mut answer, watched, processed } = request;
+    let mut evaluation = Evaluation { connection, schema, writer, watched, now, pushed: Pushed::default() };
+    for prepared in intents.iter().skip(first) {
+        evaluation.take(prepared, answer.take())?;
+        if evaluation.pushed.question.is_some() {
+            break;
+        }
     }
-    note_processed(connection, writer, processed, now)?;
+    note_processed(connection, writer, &processed, now)?;
     Ok(Ok(evaluation.pushed))
 }
 
@@ -127,53 +154,130 @@ struct Evaluation<'a> {
     connection: &'a Connection,
     schema: &'a Schema,
     writer: &'a Writer,
+    watched: Watched,
     now: u64,
     pushed: Pushed,
 }
 
+/// What a transaction did, before it is kept or taken back.
+struct Applied {
+    records: Vec<LogRecord>,
+    images: Vec<RowImages>,
+    sessions: Vec<SessionEvent>,
+}
+
+impl Applied {
+    fn seen(&self) -> Seen {
+        self.images.iter().map(|images| images.seq).collect()
+    }
+
+    fn question(self, intent: &Intent) -> Question {
+        let seen = self.seen();
+        let changes = intent.changes.iter().zip(self.images).map(|(change, RowImages { before, after, .. })| ProposedChange {
+            entity: change.entity.clone(),
+            row_id: change.row_id.clone(),
+            kind: change.kind.clone(),
+            before,
+            after,
+        });
+        let (op_id, issued_at) = (intent.op_id.clone(), intent.issued_at);
+        Question { write: ProposedWrite { op_id, issued_at, changes: changes.collect() }, seen }
+    }
+}
+
 impl Evaluation<'_> {
-    fn take(&mut self, prepared: &PreparedIntent) -> Result<(), StoreError> {
+    fn take(&mut self, prepared: &PreparedIntent, answer: Option<Answer>) -> Result<(), StoreError> {
         let result = match &prepared.intent {
-            Err(error) => outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone())),
-            Ok((intent, hash)) => self.evaluate(intent, *hash)?,
+            Err(error) => Some(outcome(&prepared.op_id, OutcomeStatus::NotEvaluated, Some(error.clone()))),
+            Ok((intent, hash)) => self.evaluate(intent, *hash, answer)?,
         };
-        if !result.replayed {
-            self.pushed.head = result.last_seq.or(self.pushed.head);
+        // Without a result there is a question.
+        if let Some(result) = result {
+            if !result.replayed {
+                self.pushed.head = result.last_seq.or(self.pushed.head);
+            }
+            self.pushed.results.push(result);
         }
-        self.pushed.results.push(result);
         Ok(())
     }
 
-    fn evaluate(&mut self, intent: &Intent, hash: [u8; 16]) -> Result<OutcomeResult, StoreError> {
+    fn evaluate(&mut self, intent: &Intent, hash: [u8; 16], answer: Option<Answer>) -> Result<Option<OutcomeResult>, StoreError> {
         let tenant = tenant_key(&self.writer.reader);
         if let Some(stored) = StoredOutcome::load(self.connection, tenant, &intent.op_id)? {
-            return Ok(stored.answer(&intent.op_id, hash, self.writer));
+            return Ok(Some(stored.answer(&intent.op_id, hash, self.writer)));
         }
         for needed in &intent.after {
             if !StoredOutcome::load(self.connection, tenant, needed)?.is_some_and(|stored| stored.did_apply(self.writer)) {
                 let error = ErrorDetail::new(ErrorCode::DependencyFailed, format!("transaction {needed} did not apply"));
-                return Ok(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error)));
+                return Ok(Some(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error))));
             }
         }
         self.connection.execute_batch("SAVEPOINT intent")?;
-        let stored = match self.apply(intent) {
-            Ok(records) => {
-                let first_seq = records.first().map(|record| record.seq);
-                let last_seq = records.last().map(|record| record.seq);
+        let decided = self.decide(intent, answer)?;
+        if !matches!(decided, Decided::Applied(_)) {
+            self.connection.execute_batch("ROLLBACK TO intent")?;
+        }
+        self.connection.execute_batch("RELEASE intent")?;
+        let stored = match decided {
+            Decided::Applied(applied) => {
+                self.pushed.sessions.extend(applied.sessions);
+                let first_seq = applied.records.first().map(|record| record.seq);
+                let last_seq = applied.records.last().map(|record| record.seq);
                 StoredOutcome::applied(self.writer, hash, first_seq, last_seq)
             }
-            Err(ApplyError::Rejected(error)) => {
-                self.connection.execute_batch("ROLLBACK TO intent")?;
-                StoredOutcome::rejected(self.writer, hash, error)
+            Decided::Rejected(error) => StoredOutcome::rejected(self.writer, hash, error),
+            Decided::Asked(question) => {
+                self.pushed.question = Some(question);
+                return Ok(None);
             }
-            Err(ApplyError::Store(error)) => return Err(error),
         };
-        self.connection.execute_batch("RELEASE intent")?;
         stored.store(self.connection, tenant, &intent.op_id, self.now)?;
-        Ok(stored.result(&intent.op_id, false))
+        Ok(Some(stored.result(&intent.op_id, false)))
     }
 
-    fn apply(&mut self, intent: &Intent) -> Result<Vec<LogRecord>, ApplyError> {
+    /// Applies a transaction and says what is to become of it.
+    fn decide(&mut self, intent: &Intent, answer: Option<Answer>) -> Result<Decided, StoreError> {
+        let nothing = BTreeMap::new();
+        let set = match &answer {
+            Some(Answer::Accept(set, _)) => set,
+            Some(Answer::Reject(..)) | None => &nothing,
+        };
+        let applied = match self.apply(intent, set) {
+            Ok(applied) => applied,
+            Err(ApplyError::Store(error)) => return Err(error),
+            Err(ApplyError::Rejected(error)) if set.is_empty() => return Ok(Decided::Rejected(error)),
+            Err(ApplyError::Rejected(error)) => return self.decide_without(intent, answer, error),
+        };
+        if !self.watched.has(intent) {
+            return Ok(Decided::Applied(applied));
+        }
+        Ok(match answer {
+            Some(answer) if *answer.seen() != applied.seen() => {
+                // What was asked about is not what is there now; and it is asked about without what was set.
+                self.connection.execute_batch("ROLLBACK TO intent")?;
+                return self.decide(intent, None);
+            }
+            Some(Answer::Accept(..)) => Decided::Applied(applied),
+            Some(Answer::Reject(error, _)) => Decided::Rejected(error),
+            None => Decided::Asked(applied.question(intent)),
+        })
+    }
+
+    /// What was set makes the transaction one that types or policies refuse: unless that is because the rows have changed
+    /// since, it is rejected, and the reason is the gate's.
+    fn decide_without(&mut self, intent: &Intent, answer: Option<Answer>, mut error: ErrorDetail) -> Result<Decided, StoreError> {
+        self.connection.execute_batch("ROLLBACK TO intent")?;
+        match self.decide(intent, None)? {
+            Decided::Asked(question) if answer.is_some_and(|answer| *answer.seen() == question.seen) => {
+                error.message = format!("with what the application's backend set: {}", error.message);
+                tracing::warn!(op_id = %intent.op_id, code = error.code, "{}", error.message);
+                Ok(Decided::Rejected(error))
+            }
+            decided @ (Decided::Applied(_) | Decided::Rejected(_) | Decided::Asked(_)) => Ok(decided),
+        }
+    }
+
+    fn apply(&mut self, intent: &Intent, set: &BTreeMap<usize, Row>) -> Result<Applied, ApplyError> {
         let origin = Origin {
             op_id: intent.op_id.as_str().to_owned(),
             client_id: self.writer.client_id.as_ref().map(ToString::to_string),
@@ -184,140 +288,35 @@ impl Evaluation<'_> {
             mark_seed: random_u64()?,
         };
         let mut transaction = Transaction::begin(self.connection, self.schema, tenant_key(&self.writer.reader), origin)?;
-        for change in &intent.changes {
-            transaction.apply(change)?;
+        if self.watched.has(intent) {
+            transaction = transaction.keeping_images();
         }
+        for (index, change) in intent.changes.iter().enumerate() {
+            match set.get(&index) {
+                None => transaction.apply(change)?,
+                Some(fields) => transaction.apply(&amended(change, fields)?)?,
+            }
+        }
+        let mut sessions = Vec::new();
         for (user_id, tenant_id) in transaction.ended_memberships()? {
             session::leave_tenant(self.connection, &user_id, &tenant_id)?;
-            self.pushed.sessions.push(SessionEvent::MembershipEnded { user_id, tenant_id });
+            sessions.push(SessionEvent::MembershipEnded { user_id, tenant_id });
         }
-        Ok(transaction.finish()?)
+        let images = transaction.take_images();
+        Ok(Applied { records: transaction.finish()?, images, sessions })
     }
 }
 
-/// A rejected transaction that its client has dealt with need not be remembered for long. Applied ones are: a later
-/// transaction may still name them in `after`.
-fn note_processed(connection: &Connection, writer: &Writer, processed: &[OpId], now: u64) -> Result<(), StoreError> {
-    for op_id in processed {
-        connection
-            .prepare_cached(
-                "UPDATE outcomes SET processed_at = ?4 \
-                 WHERE tenant = ?1 AND op_id = ?2 AND user_id IS ?3 AND status = 'rejected' AND processed_at IS NULL",
-            )?
-            .execute(params![tenant_key(&writer.reader), op_id.as_str(), writer.reader.user_id, now.cast_signed()])?;
-    }
-    Ok(())
+/// What is to become of a transaction that was applied inside a savepoint.
+enum Decided {
+    Applied(Applied),
+    Rejected(ErrorDetail),
+    Asked(Question),
 }
 
-/// Forgets outcomes: those older than the limit, and rejected ones a day after their client dealt with them.
-pub(crate) fn forget_outcomes(connection: &Connection, now: u64) -> Result<(), StoreError> {
-    const DAY_MS: u64 = 86_400_000;
-    let before = |age: u64| now.saturating_sub(age).cast_signed();
-    connection.execute("DELETE FROM outcomes WHERE processed_at < ?1", [before(DAY_MS)])?;
-    let oldest = before(syncline_protocol::limits::OUTCOME_DAYS * DAY_MS);
-    connection.execute("DELETE FROM outcomes WHERE at < ?1", [oldest])?;
-    connection.execute("DELETE FROM deleted_rows WHERE at < ?1", [oldest])?;
-    Ok(())
-}
-
-struct StoredOutcome {
-    hash: Vec<u8>,
-    status: String,
-    first_seq: Option<u64>,
-    last_seq: Option<u64>,
-    error: Option<ErrorDetail>,
-    user_id: Option<String>,
-}
-
-const APPLIED: &str = "applied";
-const MERGED: &str = "merged";
-const HELD: &str = "held";
-const REJECTED: &str = "rejected";
-const OUTCOME_FORMAT: i64 = 1;
-
-impl StoredOutcome {
-    fn applied(writer: &Writer, hash: [u8; 16], first_seq: Option<u64>, last_seq: Option<u64>) -> Self {
-        let user_id = writer.reader.user_id.clone();
-        Self { hash: hash.to_vec(), status: APPLIED.to_owned(), first_seq, last_seq, error: None, user_id }
-    }
-
-    fn rejected(writer: &Writer, hash: [u8; 16], error: ErrorDetail) -> Self {
-        let user_id = writer.reader.user_id.clone();
-        Self { hash: hash.to_vec(), status: REJECTED.to_owned(), first_seq: None, last_seq: None, error: Some(error), user_id }
-    }
-
-    fn load(connection: &Connection, tenant: &str, op_id: &OpId) -> Result<Option<Self>, StoreError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT hash, status, first_seq, last_seq, code, message, user_id FROM outcomes WHERE tenant = ?1 AND op_id = ?2",
-        )?;
-        let stored = statement.query_row([tenant, op_id.as_str()], |row| {
-            let seq = |index| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned));
-            let (code, message): (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
-            Ok(Self {
-                hash: row.get(0)?,
-                status: row.get(1)?,
-                first_seq: seq(2)?,
-                last_seq: seq(3)?,
-                error: code.map(|code| ErrorDetail {
-                    code,
-                    message: message.unwrap_or_default(),
-                    hint: None,
-                    oldest_seq: None,
-                    retry_after_secs: None,
-                }),
-                user_id: row.get(6)?,
-            })
-        });
-        Ok(stored.optional()?)
-    }
-
-    fn store(&self, connection: &Connection, tenant: &str, op_id: &OpId, now: u64) -> Result<(), StoreError> {
-        connection
-            .prepare_cached(
-                "INSERT INTO outcomes(tenant, op_id, hash, status, first_seq, last_seq, code, message, user_id, at, format) \
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute(params![
-                tenant,
-                op_id.as_str(),
-                self.hash,
-                self.status,
-                self.first_seq.map(u64::cast_signed),
-                self.last_seq.map(u64::cast_signed),
-                self.error.as_ref().map(|error| &error.code),
-                self.error.as_ref().map(|error| &error.message),
-                self.user_id,
-                now.cast_signed(),
-                OUTCOME_FORMAT,
-            ])?;
-        Ok(())
-    }
-
-    fn did_apply(&self, writer: &Writer) -> bool {
-        self.user_id == writer.reader.user_id && (self.status == APPLIED || self.status == MERGED)
-    }
-
-    /// Answers a transaction that was seen before: with what became of it, if it is the same and of the same user.
-    fn answer(&self, op_id: &OpId, hash: [u8; 16], writer: &Writer) -> OutcomeResult {
-        if self.hash == hash && self.user_id == writer.reader.user_id {
-            return self.result(op_id, true);
-        }
-        let error = ErrorDetail::new(ErrorCode::OpIdReused, "this op_id was used for another transaction");
-        outcome(op_id, OutcomeStatus::Rejected, Some(error))
-    }
-
-    fn result(&self, op_id: &OpId, replayed: bool) -> OutcomeResult {
-        let status = match self.status.as_str() {
-            APPLIED => OutcomeStatus::Applied,
-            MERGED => OutcomeStatus::Merged,
-            HELD => OutcomeStatus::Held,
-            _ => OutcomeStatus::Rejected,
-        };
-        let (first_seq, last_seq) = (self.first_seq, self.last_seq);
-        OutcomeResult { op_id: op_id.clone(), status, first_seq, last_seq, replayed, error: self.error.clone() }
-    }
-}
-
-fn outcome(op_id: &OpId, status: OutcomeStatus, error: Option<ErrorDetail>) -> OutcomeResult {
-    OutcomeResult { op_id: op_id.clone(), status, first_seq: None, last_seq: None, replayed: false, error }
+/// A change with some fields set by somebody else.
+fn amended(change: &IntentChange, fields: &Row) -> Result<IntentChange, StoreError> {
+    let mut data = change.data.as_ref().map_or(Ok(Row::new()), |data| parse_stored(data.get()))?;
+    data.extend(fields.clone());
+    Ok(IntentChange { data: Some(RowText::from_row(&data)), ..change.clone() })
 }

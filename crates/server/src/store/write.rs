@@ -39,7 +39,21 @@ pub(crate) struct Transaction<'a> {
     records: Vec<LogRecord>,
     /// User and organisation of membership rows that were taken away or changed.
     left: Vec<(String, Value)>,
+    /// Before and after of each change, when somebody wants to know.
+    images: Option<Vec<RowImages>>,
 }
+
+/// A row before and after a change.
+#[derive(Debug, Default)]
+pub(crate) struct RowImages {
+    /// Its seq before the transaction; 0 when there was none, and [`OWN_SEQ`] when an earlier change of it made or changed it.
+    pub(crate) seq: u64,
+    pub(crate) before: Option<Row>,
+    pub(crate) after: Option<Row>,
+}
+
+/// Where a row's seq is one that only this transaction knows.
+const OWN_SEQ: u64 = u64::MAX;
 
 /// Why a change was not applied.
 #[derive(Debug)]
@@ -75,8 +89,25 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self, StoreError> {
         let head = LogBounds::load(connection, tenant)?.head;
         let memberships = MemberLookup::new(connection, tenant);
-        let (records, left) = (Vec::new(), Vec::new());
-        Ok(Self { connection, schema, tenant, origin, memberships, enforce_policies: true, head, records, left })
+        let (records, left, images) = (Vec::new(), Vec::new(), None);
+        Ok(Self { connection, schema, tenant, origin, memberships, enforce_policies: true, head, records, left, images })
+    }
+
+    /// Keeps each change's row as it was and as it became, for [`Transaction::take_images`].
+    pub(crate) fn keeping_images(mut self) -> Self {
+        self.images = Some(Vec::new());
+        self
+    }
+
+    /// The rows before and after each change.
+    pub(crate) fn take_images(&mut self) -> Vec<RowImages> {
+        self.images.take().unwrap_or_default()
+    }
+
+    fn keep_images(&mut self, before: Option<&StoredRow>, after: Option<&Row>) {
+        let Some(images) = &mut self.images else { return };
+        let seq = before.map_or(0, |before| if before.seq > self.head { OWN_SEQ } else { before.seq });
+        images.push(RowImages { seq, before: before.map(|before| before.data.clone()), after: after.cloned() });
     }
 
     /// Lets everything through that the schema's types allow: for imports by whoever owns the database.
@@ -144,6 +175,7 @@ impl<'a> Transaction<'a> {
             return Err(rejected(ErrorCode::RowExists, format!("{entity}/{row_id} exists, or did")));
         }
         self.check_unique(declared, entity, row_id, &after)?;
+        self.keep_images(None, Some(&after));
         let text = canonical_row(&after);
         let seq = self.next_seq();
         self.store_row(entity, row_id, seq, None, &text)?;
@@ -163,6 +195,7 @@ impl<'a> Transaction<'a> {
         self.admit(entity, Operation::Update, row_id, &after)?;
         self.note_membership(entity, row_id, &before.data);
         self.check_unique(declared, entity, row_id, &after)?;
+        self.keep_images(Some(&before), Some(&after));
         let seq = self.next_seq();
         let column_seqs = column_seqs_after(&before, &after, &columns, seq);
         let column_seqs = (!column_seqs.is_empty()).then(|| json_text(&column_seqs));
@@ -184,6 +217,7 @@ impl<'a> Transaction<'a> {
         let before = self.visible_row(entity, row_id)?;
         self.admit(entity, Operation::Delete, row_id, &before.data)?;
         self.note_membership(entity, row_id, &before.data);
+        self.keep_images(Some(&before), None);
         let seq = self.next_seq();
         self.connection.prepare_cached("DELETE FROM rows WHERE tenant = ?1 AND entity = ?2 AND id = ?3")?.execute([
             self.tenant,

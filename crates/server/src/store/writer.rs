@@ -12,7 +12,7 @@ use syncline_protocol::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::store::head::Heads;
-use crate::store::push::forget_outcomes;
+use crate::store::outcome::forget_outcomes;
 use crate::store::session::SessionCache;
 use crate::store::{SessionEvent, StoreError};
 

@@ -48,6 +48,9 @@ fn mistakes_are_named() {
         (entity("a = { type = \"string\", stamp = \"owner\" }", ""), "no stamp \"owner\"; there are user and tenant"),
         (entity("a = { type = \"int\", stamp = \"user\" }", ""), "T.a has a stamp, so it is a string"),
         (entity("a = { type = \"string\", stamp = \"user\", default = \"x\" }", ""), "without a default"),
+        ("[hooks]\nbefore_write = \"http://x\"\nentities = [\"T\"]".to_owned(), "hooks.entities names T,"),
+        ("[hooks]\nafter_write = \"http://x\"".to_owned(), "after_write"),
+        ("[functions.f]\nuri = \"http://x\"".to_owned(), "uri"),
         ("[tenants]\nentity = \"T\"".to_owned(), "tenant_field"),
         ("[tenants]\nentity = \"T\"\ntenant_field = \"o\"\nuser_field = \"u\"".to_owned(), "[tenants] names T,"),
         (

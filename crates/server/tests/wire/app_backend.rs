@@ -18,6 +18,7 @@ use syncline_server::ServerOptions;
 use syncline_server::backend::Backend;
 use syncline_server::manifest::Manifest;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::test_server::{TestServer, loopback};
@@ -35,7 +36,9 @@ pub(crate) struct AppBackend {
 
 struct Shared {
     answer: Mutex<Answer>,
-    calls: Mutex<Vec<Call>>,
+    calls: watch::Sender<Vec<Call>>,
+    /// What [`Reply::Wait`] waits for.
+    open: watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,15 +51,21 @@ pub(crate) struct Call {
 pub(crate) enum Reply {
     Json(u16, Value),
     Raw(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// The answer never comes.
-    Never,
+    /// The answer follows when [`AppBackend::open`] is called.
+    Wait(Value),
 }
 
 impl AppBackend {
     pub(crate) async fn start(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(loopback()).await.unwrap();
+        Self::start_at(loopback(), answer).await
+    }
+
+    /// Listens where another one did before.
+    pub(crate) async fn start_at(address: SocketAddr, answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { answer: Mutex::new(Box::new(answer)), calls: Mutex::default() });
+        let (calls, open) = (watch::Sender::new(Vec::new()), watch::Sender::new(false));
+        let shared = Arc::new(Shared { answer: Mutex::new(Box::new(answer)), calls, open });
         let state = Arc::clone(&shared);
         let router = Router::new().fallback(move |uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
             let state = Arc::clone(&state);
@@ -72,13 +81,26 @@ impl AppBackend {
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.shared.calls.lock().unwrap().clone()
+        self.shared.calls.borrow().clone()
+    }
+
+    /// Waits until so many calls have come.
+    pub(crate) async fn called(&self, count: usize) {
+        let mut calls = self.shared.calls.subscribe();
+        let reached = calls.wait_for(|calls| calls.len() >= count);
+        tokio::time::timeout(crate::socket_client::PATIENCE, reached).await.unwrap().unwrap();
+    }
+
+    /// Lets those answer that wait.
+    pub(crate) fn open(&self) {
+        self.shared.open.send_replace(true);
     }
 
     /// Ends it as a crash would.
-    pub(crate) async fn kill(self) {
+    pub(crate) async fn kill(self) -> SocketAddr {
         self.task.abort();
         let _ = self.task.await;
+        self.address
     }
 
     /// A server whose manifest may name this backend by `BACKEND`.
@@ -108,7 +130,7 @@ impl Shared {
 
         let call = Call { path: path.to_owned(), id, body: serde_json::from_slice(body).unwrap() };
         let reply = self.answer.lock().unwrap()(&call);
-        self.calls.lock().unwrap().push(call);
+        self.calls.send_modify(|calls| calls.push(call));
         match reply {
             Reply::Json(status, body) => (StatusCode::from_u16(status).unwrap(), axum::Json(body)).into_response(),
             Reply::Raw(status, headers, body) => {
@@ -118,7 +140,10 @@ impl Shared {
                 }
                 response
             }
-            Reply::Never => std::future::pending().await,
+            Reply::Wait(body) => {
+                self.open.subscribe().wait_for(|open| *open).await.unwrap();
+                axum::Json(body).into_response()
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Functions of the application's own backend, called through the server.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
-use syncline_server::backend::{Backend, BackendTable, BackendTables, FunctionTable};
+use syncline_server::backend::{Backend, BackendTable, BackendTables, FunctionTable, HooksTable};
 
 use crate::app_backend::{AppBackend, Reply};
 use crate::test_server::TestServer;
@@ -34,7 +36,7 @@ async fn a_call_carries_the_session_and_a_signature() {
     assert_eq!(calls[1].body["session"], json!({"user_id": null, "tenant_id": null, "roles": []}));
     assert_eq!(calls[2].body["idempotency_key"], "order 17");
     assert_eq!(calls[2].id, calls[3].id, "the same call again is the same message");
-    let ids: std::collections::BTreeSet<_> = calls.iter().map(|call| call.id.as_str()).collect();
+    let ids: BTreeSet<_> = calls.iter().map(|call| call.id.as_str()).collect();
     assert_eq!(ids.len(), 4, "all others differ: {ids:?}");
 }
 
@@ -76,7 +78,7 @@ async fn whatever_a_backend_does_the_caller_gets_a_code() {
     backend.answer(move |_| raw(204, ""));
     assert_eq!(alice.post("/api/fn/invite", &json!({})).await.ok(), Value::Null);
 
-    backend.answer(|_| Reply::Never);
+    backend.answer(|_| Reply::Wait(json!(1)));
     let late = alice.post("/api/fn/slow", &json!({})).await.refused(502, "BACKEND_FAILED");
     assert_eq!(late["error"]["message"], "the application's backend did not answer within 200 ms");
 
@@ -118,11 +120,23 @@ fn tables_that_cannot_work_say_why() {
     ];
     let variable = |name: &str| (name == "SHORT").then(|| "whsec_c2hvcnQ=".to_owned());
     for (backend, functions, expected) in cases {
-        let tables = BackendTables { backend, functions };
+        let tables = BackendTables { backend, functions, hooks: None };
         let error = Backend::load(&tables, folder.path(), variable).unwrap_err().to_string();
         assert!(error.contains(expected), "{error} for {expected}");
     }
-    let plain = BackendTables { backend: file, functions: function("f", "http://localhost:3000/f", Some(60_000)) };
+    let hooks = |before_write: &str, timeout_ms| {
+        let hooks = Some(HooksTable { before_write: before_write.to_owned(), entities: None, timeout_ms });
+        BackendTables { backend: file.clone(), functions: BTreeMap::new(), hooks }
+    };
+    for (tables, expected) in [
+        (hooks("/decide", None), "hooks.before_write: \"/decide\" is no address"),
+        (hooks("https://app.example/decide", Some(10_001)), "hooks.timeout_ms: a timeout has 1 to 10000"),
+        (BackendTables { backend: None, ..hooks("https://app.example/decide", None) }, "one of secret_env and secret_file"),
+    ] {
+        let error = Backend::load(&tables, folder.path(), variable).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error} for {expected}");
+    }
+    let plain = BackendTables { backend: file, functions: function("f", "http://localhost:3000/f", Some(60_000)), hooks: None };
     assert!(Backend::load(&plain, folder.path(), variable).unwrap().is_some());
     assert!(Backend::load(&BackendTables::default(), folder.path(), variable).unwrap().is_none());
 }

@@ -7,9 +7,11 @@
 )]
 
 mod app_backend;
+mod engine;
 mod functions;
 #[path = "../store/history.rs"]
 mod history;
+mod hooks;
 mod http_client;
 mod isolation;
 mod jwt;
