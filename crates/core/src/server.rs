@@ -16,5 +16,5 @@ pub use datetime::normalise_datetime;
 pub use membership::{MembershipCounts, Memberships, value_key};
 pub use policy::{MembershipSpec, Policy, PolicyError};
 pub use schema::{Entity, Field, FieldType, Operation, Policies, Schema, SchemaError};
-pub use schema_change::SchemaChange;
+pub use schema_change::{SchemaChange, StoredRows};
 pub use stamp::{Stamp, Stamper, check_stamps};

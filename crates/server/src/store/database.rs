@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use syncline_core::server::{MembershipSpec, Schema};
+use syncline_core::server::{MembershipSpec, Schema, StoredRows};
 use syncline_protocol::canonical_json;
 
 use crate::store::{PolicyUse, StoreError};
@@ -152,15 +152,30 @@ fn adopt_shape(connection: &Connection, schema: &Schema) -> Result<(), StoreErro
     let Some(shape) = schema.shape() else { return Ok(()) };
     if let Some(text) = meta(connection, KEY)? {
         let before = serde_json::from_str(&text).map_err(|_| StoreError::Corrupt { what: "schema" })?;
-        schema.check_extends(&before, |entity| has_rows(connection, entity))?;
+        schema.check_extends(&before, &mut StoredIn(connection))?;
     }
     set_meta(connection, KEY, &canonical_json(&shape))
 }
 
-fn has_rows(connection: &Connection, entity: &str) -> Result<bool, StoreError> {
-    // By tenant, because rows are ordered by tenant first.
-    let sql = "SELECT 1 FROM tenants CROSS JOIN rows ON rows.tenant = tenants.tenant AND rows.entity = ?1 LIMIT 1";
-    Ok(connection.prepare(sql)?.exists([entity])?)
+struct StoredIn<'a>(&'a Connection);
+
+impl StoredRows for StoredIn<'_> {
+    type Error = StoreError;
+
+    fn any(&mut self, entity: &str) -> Result<bool, StoreError> {
+        // By tenant, because rows are ordered by tenant first.
+        let sql = "SELECT 1 FROM tenants CROSS JOIN rows ON rows.tenant = tenants.tenant AND rows.entity = ?1 LIMIT 1";
+        Ok(self.0.prepare(sql)?.exists([entity])?)
+    }
+
+    fn share_value(&mut self, entity: &str, field: &str) -> Result<bool, StoreError> {
+        let value = field_expression(field);
+        let sql = format!(
+            "SELECT 1 FROM tenants CROSS JOIN rows ON rows.tenant = tenants.tenant AND rows.entity = ?1 \
+             WHERE {value} IS NOT NULL GROUP BY rows.tenant, {value} HAVING count(*) > 1 LIMIT 1"
+        );
+        Ok(self.0.prepare(&sql)?.exists([entity])?)
+    }
 }
 
 /// The number that recognises the database; `None` before the first start.
