@@ -7,6 +7,7 @@
 )]
 
 mod app_backend;
+mod bad_input;
 mod engine;
 mod functions;
 #[path = "../store/history.rs"]
