@@ -11,4 +11,5 @@ mod outcomes;
 mod replica;
 mod sessions;
 mod support;
+mod untidy;
 mod upkeep;
