@@ -44,6 +44,7 @@ pub(super) const SUITES: &[Suite] = &[
     },
     Suite { name: "readme", about: "the README's own lines in an empty Vite folder, in Chromium", run: readme },
     Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
+    Suite { name: "hostile", about: "portals, other versions and epochs, wrong clocks, no storage: in Chromium", run: hostile },
 ];
 
 fn native(repo: &Repo) -> anyhow::Result<()> {
@@ -110,6 +111,10 @@ fn readme(repo: &Repo) -> anyhow::Result<()> {
 
 fn import(repo: &Repo) -> anyhow::Result<()> {
     node_tests(repo, "tests/import")
+}
+
+fn hostile(repo: &Repo) -> anyhow::Result<()> {
+    node_tests(repo, "tests/hostile")
 }
 
 /// Runs the `*.test.mjs` files of a folder with Node's test runner; they drive Chromium through playwright-core.
