@@ -201,7 +201,9 @@ impl Client {
         let known = code.and_then(ErrorCode::from_code);
         self.link.retry_after_ms = retry_after_ms.unwrap_or(0);
         match (status, known) {
-            (Some(401), _) => self.need_token(code.unwrap_or(ErrorCode::Unauthenticated.code())),
+            (Some(401), _) | (Some(_), Some(ErrorCode::TokenTooLong)) => {
+                self.need_token(code.unwrap_or(ErrorCode::Unauthenticated.code()))
+            }
             (Some(409), Some(ErrorCode::IdentityChanged)) => self.identity_flipped(),
             (Some(_), Some(ErrorCode::ProtocolMismatch)) => {
                 self.become_incompatible(ErrorCode::ProtocolMismatch, "the server speaks another version of the protocol");

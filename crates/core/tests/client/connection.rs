@@ -35,6 +35,11 @@ tests! {
         script.pass(600_000);
         script.expect(&[]);
         script.give(Input::TokenChanged);
+        // No server takes it later, and the application was asked once.
+        script.give(Input::IdentityUnavailable { status: Some(400), code: Some("TOKEN_TOO_LONG".to_owned()), retry_after_ms: None });
+        script.expect(&["resolve"]);
+        assert_eq!(script.state(), "unauthorized");
+        script.give(Input::TokenChanged);
         script.give(Input::IdentityResolved(alice()));
         script.expect(&["resolve", "open database"]);
     }
