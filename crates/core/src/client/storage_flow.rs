@@ -208,7 +208,6 @@ impl Client {
 
     /// Stores the end of a write in the queue.
     pub(super) fn store_failure(&mut self, key: u64, record: Vec<u8>, op_id: OpId) {
-        self.storage.owed.forget_record(key);
         self.storage.owed.put.push((key, record));
         self.storage.owed.processed.push(op_id);
         self.repeat_queue_update();

@@ -155,6 +155,30 @@ tests! {
         }
     }
 
+    fn what_the_server_asks_to_wait_is_waited_up_to_a_bound() {
+        for (asked, from, to) in [(120_000, 120_000, 120_100), (3_600_000, 600_000, 600_100)] {
+            let mut script = Script::new();
+            script.give(Input::SocketOpened);
+            script.welcome("resync", 5);
+            let request = script.pull.take().unwrap();
+            let body = r#"{"error":{"code":"RATE_LIMITED","message":"later"}}"#.to_owned();
+            script.give(Input::PullAnswered { request, status: 429, body, retry_after_ms: Some(asked) });
+            script.give(Input::Wake);
+            let waited = script.wait_for_retry();
+            assert!((from..to).contains(&waited), "{waited}");
+            // Said on the socket it is the same.
+            script.give(Input::SocketOpened);
+            script.welcome("resync", 5);
+            let secs = asked / 1_000;
+            script.give(Input::Received(format!(
+                r#"{{"type":"error","error":{{"code":"RATE_LIMITED","message":"later","retry_after_secs":{secs}}}}}"#
+            )));
+            script.give(closed(4429));
+            let waited = script.wait_for_retry();
+            assert!((from..to).contains(&waited), "{waited}");
+        }
+    }
+
     fn an_identity_flip_over_http_ends_the_client() {
         let mut script = Script::new();
         script.give(Input::SocketOpened);

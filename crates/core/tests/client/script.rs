@@ -17,7 +17,7 @@ pub(crate) struct Script {
     /// The transactions of each push.
     pub(crate) pushed: Vec<Vec<String>>,
     pub(crate) last_push: u64,
-    pull: Option<RequestId>,
+    pub(crate) pull: Option<RequestId>,
 }
 
 impl Script {

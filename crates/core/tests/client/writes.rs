@@ -1,7 +1,7 @@
 //! What a write is checked for, what it carries, and how it ends.
 
 use serde_json::{Value, json};
-use syncline_core::client::{ClientError, Event, Input, NewChange, StorageState, StoredReplica};
+use syncline_core::client::{ClientError, Event, Input, NewChange, StorageKind, StorageState, StoredReplica};
 use syncline_protocol::{ChangeKind, ErrorCode, OpId, Timestamp};
 
 use crate::disk::Disk;
@@ -264,6 +264,25 @@ tests! {
         settle(&mut node, &mut server);
         assert!(node.disk.now.queue.is_empty(), "the next connection asks the disk again");
         assert_eq!(server.head, 0);
+    }
+
+    fn a_record_is_not_written_and_removed_in_one_request() {
+        let mut node = offline();
+        let mut server = Server::new();
+        let bad = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"bad": true}))]).unwrap();
+        node.input(NOW.plus_ms(100), Input::Tick);
+        while node.mutations()[0]["status"] != "failed" {
+            let moved = node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW);
+            assert!(moved || node.pull_one(NOW, &server));
+        }
+        // Its end cannot be stored, and then the application discards it.
+        node.disk.failing = 1;
+        while node.store_one(NOW) {}
+        node.client.remove(NOW, &bad).unwrap();
+        node.drain();
+        let [request] = Vec::from_iter(node.stores.clone()).try_into().unwrap();
+        let StorageKind::UpdateQueue { put, remove, .. } = request.kind else { panic!("{request:?}") };
+        assert_eq!((put.len(), remove.len()), (0, 1), "the order within a request is nothing to rely on");
     }
 
     fn a_write_whose_record_another_tab_removed_is_not_sent() {
