@@ -250,12 +250,14 @@ tests! {
 
     fn a_discarded_write_that_the_disk_kept_is_removed_later() {
         let mut node = offline();
-        let first = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({}))]).unwrap();
-        node.disk.failing = 1;
-        node.client.remove(NOW, &first).unwrap();
-        node.drain();
+        let op_ids = ["a", "b"].map(|id| write(&mut node, vec![change("insert", "Todo", Some(id), json!({}))]).unwrap());
+        node.disk.failing = 2;
+        for op_id in &op_ids {
+            node.client.remove(NOW, op_id).unwrap();
+            node.drain();
+        }
         while node.store_one(NOW) {}
-        assert_eq!(node.disk.now.queue.len(), 1);
+        assert_eq!(node.disk.now.queue.len(), 2);
         let told = node.events.iter().any(
             |event| matches!(event, Event::Problem { code: ErrorCode::StorageFull, message } if message.contains("after a reload")),
         );
