@@ -225,6 +225,7 @@ for (const [what, breakIt] of [
     await until(page, () => window.engine.status.storage.kind === "memory");
     const storage = await page.evaluate(() => window.engine.status.storage);
     assert.ok(storage.reason.length > 5, storage.reason);
+    assert.deepEqual(await page.evaluate(() => window.errors), ["STORAGE_UNAVAILABLE"]);
     await page.evaluate(() => window.insert("in memory"));
     await confirmed(page);
     await shows(page, ["in memory", "there before"]);
