@@ -136,8 +136,12 @@ export class Storage {
 
   /** @param {string} [identity] Without one, nothing is written. */
   async #load(identity) {
+    return load(this.#connection(), identity, this.#limitMs);
+  }
+
+  #connection() {
     if (this.#database === undefined) throw new Failure(UNAVAILABLE, "the database is closed");
-    return load(this.#database, identity, this.#limitMs);
+    return this.#database;
   }
 
   /** @param {boolean} mayMake Whether a database that is not there is made. */
@@ -151,7 +155,6 @@ export class Storage {
     database.onversionchange = () =>
       this.#fail(new Failure(UNAVAILABLE, "another tab upgrades or deletes the database; reload this one"));
     this.#database = database;
-    return database;
   }
 
   /**
@@ -160,8 +163,7 @@ export class Storage {
    * @param {StoreRequest} request
    */
   async #attempt(request) {
-    const used = this.#database;
-    if (used === undefined) throw new Failure(UNAVAILABLE, "the database is closed");
+    const used = this.#connection();
     try {
       return await request.run(used, this.#limitMs);
     } catch (thrown) {

@@ -251,10 +251,10 @@ export class StoreRequest {
   isRepeated = false;
 
   /**
-   * @param {keyof typeof TRANSACTIONS} kind
+   * @param {keyof typeof PLANS} kind
    * @param {number} fence What the stored fence must be, where it is checked.
-   * @param {number} [first] The generation of `compact`, the first key of `deleteGeneration`, the key of `quarantine`.
-   * @param {number} [last] The last key of `deleteGeneration`.
+   * @param {number} first The generation of `compact`, the first key of `deleteGeneration`, the key of `quarantine`.
+   * @param {number} last The last key of `deleteGeneration`.
    */
   constructor(kind, fence, first, last) {
     this.kind = kind;
@@ -298,48 +298,43 @@ export class StoreRequest {
    * @param {number} limitMs
    */
   run(database, limitMs) {
-    const { durability, stores, issue } = TRANSACTIONS[this.kind];
+    const { durability, stores, issue } = PLANS[this.kind];
     // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when
     // nothing in it changes: pages of a snapshot never touch it.
     /** @type {StoreName[]} */
-    const names = this.unqueued.length > 0 ? [...stores, QUEUE] : stores;
+    const names = this.unqueued.length > 0 ? [...stores, "pendingMutations"] : stores;
     return transact(database, names, durability, limitMs, (tx, found) => issue(tx, this, found));
   }
 }
 
-const QUEUE = "pendingMutations";
 const FENCE = "fence";
 const REPLICA = "replica";
 
 /**
- * @typedef {object} Row
+ * How a request is carried out.
+ * @typedef {object} Plan
  * @property {"strict" | "relaxed"} durability
  * @property {StoreName[]} stores
- * @property {(tx: Tx, request: StoreRequest, found: Found) => void} issue
+ * @property {(tx: Tx, request: StoreRequest, found: Found) => void} issue Makes the requests of its transaction.
  */
 
-const TRANSACTIONS = {
-  /** @type {Row} */
-  enqueue: { durability: "strict", stores: [QUEUE], issue: enqueue },
-  /** @type {Row} */
-  updateQueue: { durability: "strict", stores: [QUEUE, "cursors"], issue: updateQueue },
-  /** @type {Row} */
+/** @satisfies {Record<string, Plan>} */
+const PLANS = {
+  enqueue: { durability: "strict", stores: ["pendingMutations"], issue: enqueue },
+  updateQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: updateQueue },
   commit: { durability: "relaxed", stores: ["entities", "cursors"], issue: commit },
-  /** @type {Row} */
   compact: { durability: "relaxed", stores: ["entities", "cursors"], issue: compact },
-  /** @type {Row} */
   deleteGeneration: { durability: "relaxed", stores: ["entities", "cursors"], issue: deleteGeneration },
-  /** @type {Row} */
   quarantine: { durability: "relaxed", stores: ["entities", "cursors", "journal"], issue: quarantine },
 };
 
 /**
  * A repeated request adds only what is not there: a second copy of a write would outlive its end, and come back as a new one.
- * @type {Row["issue"]}
+ * @type {Plan["issue"]}
  */
 function enqueue(tx, { records, removed, isRepeated }, found) {
   found.hasKeys = true;
-  const queue = tx.store(QUEUE);
+  const queue = tx.store("pendingMutations");
   for (const key of removed) queue.delete(key);
   /** @param {IDBValidKey} key */
   const note = (key) => found.queue.push([Number(key), undefined]);
@@ -357,14 +352,14 @@ function enqueue(tx, { records, removed, isRepeated }, found) {
 
 /**
  * Another tab, or the user, may have removed a record meanwhile; it must not come back, so only what is found is written.
- * @type {Row["issue"]}
+ * @type {Plan["issue"]}
  */
 function updateQueue(tx, { fence, records, removed }, found) {
   found.hasKeys = true;
   checkFence(tx, fence);
   const named = [...records.map(([key]) => key), ...removed];
   if (named.length === 0) return;
-  const queue = tx.store(QUEUE);
+  const queue = tx.store("pendingMutations");
   tx.read(queue.getAllKeys(range(Math.min(...named), Math.max(...named))), (keys) => {
     const there = new Set(keys);
     for (const [key, bytes] of records) if (there.has(key)) queue.put(bytes, key);
@@ -373,7 +368,7 @@ function updateQueue(tx, { fence, records, removed }, found) {
   });
 }
 
-/** @type {Row["issue"]} */
+/** @type {Plan["issue"]} */
 function commit(tx, request) {
   const { expected, replica, unqueued } = request;
   checkFence(tx, request.fence);
@@ -384,10 +379,10 @@ function commit(tx, request) {
   });
   exchange(tx, request);
   cursors.put(replica, REPLICA);
-  for (const key of unqueued) tx.store(QUEUE).delete(key);
+  for (const key of unqueued) tx.store("pendingMutations").delete(key);
 }
 
-/** @type {Row["issue"]} */
+/** @type {Plan["issue"]} */
 function compact(tx, request) {
   checkFence(tx, request.fence);
   tx.read(tx.store("cursors").get(REPLICA), (found) => {
@@ -396,14 +391,14 @@ function compact(tx, request) {
   exchange(tx, request);
 }
 
-/** @type {Row["issue"]} */
+/** @type {Plan["issue"]} */
 function deleteGeneration(tx, { fence, first, last }) {
   checkFence(tx, fence);
   tx.store("entities").delete(range(first, last));
 }
 
-/** @type {Row["issue"]} */
-function quarantine(tx, { fence, first = 0 }) {
+/** @type {Plan["issue"]} */
+function quarantine(tx, { fence, first }) {
   checkFence(tx, fence);
   const entities = tx.store("entities");
   tx.read(entities.get(first), (found) => {
