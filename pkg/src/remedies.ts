@@ -50,6 +50,10 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   RATE_LIMITED: "Nothing: the engine waits as long as the server says.",
   TOO_MANY_CONNECTIONS: "Nothing: the engine tries again. Close other pages.",
   SLOW_CONSUMER: "Nothing: the engine goes on from its cursor.",
+  BACKEND_REFUSED:
+    "Tell the user what the message says; a failed write is retried or removed like any other.",
+  BACKEND_FAILED:
+    "For a write nothing: the engine tries again. Read the server's log; repair the backend that `[functions]` or `[hooks]` of the manifest names.",
   INVALID_QUERY: "Correct the filter as docs/protocol.md says.",
   NOT_FOUND: "Correct the address; for `mutations`, the op_id is not in the queue any more.",
   METHOD_NOT_ALLOWED: "Use a method of docs/protocol.md.",
