@@ -132,6 +132,9 @@ tests! {
             settle(node, &mut server);
         };
         write(&mut node, change(ChangeKind::Delete, "large0", None));
+        // Removed and there again: what is merged must not hide it.
+        write(&mut node, change(ChangeKind::Delete, "large1", None));
+        write(&mut node, insert("large1", json!({"text": "small now"})));
         for index in 0..40 {
             write(&mut node, insert(&format!("small{index}"), json!({"n": index})));
         }
@@ -142,6 +145,36 @@ tests! {
         let mut opened = Node::new(&mut random, node.disk.clone(), NOW);
         opened.store_one(NOW);
         assert_eq!(opened.rows("Todo").into_keys().collect::<Vec<_>>(), ids);
+        assert_eq!(opened.rows("Todo")["large1"]["text"], "small now");
+    }
+
+    fn a_row_that_changes_while_records_are_merged_keeps_its_newer_place() {
+        let mut random = Random::new(6);
+        let mut server = Server::new();
+        let mut other = Node::new(&mut random, Disk::default(), NOW);
+        settle(&mut other, &mut server);
+        let mut node = grown(&mut random, &mut server, 0);
+        let is_merging = |node: &Node| node.stores.iter().any(|request| matches!(request.kind, StorageKind::Compact { .. }));
+        let mut ids = Vec::new();
+        while !is_merging(&node) {
+            ids.push(format!("r{:03}", ids.len()));
+            other.client.mutate(NOW, vec![insert(ids.last().unwrap(), json!({"n": 1}))]).unwrap();
+            other.drain();
+            settle(&mut other, &mut server);
+            while !is_merging(&node) && (node.stream(&server) || node.receive_one(NOW) || node.store_one(NOW)) {}
+        }
+        let changes = [change(ChangeKind::Update, &ids[3], Some(json!({"n": 2}))), change(ChangeKind::Delete, &ids[4], None)];
+        other.client.mutate(NOW, changes.to_vec()).unwrap();
+        other.drain();
+        settle(&mut other, &mut server);
+        while node.stream(&server) || node.receive_one(NOW) {}
+        assert!(is_merging(&node), "the disk has not answered yet");
+        let rows = node.rows("Todo");
+        assert_eq!((rows.len(), &rows[&ids[3]]["n"]), (ids.len() - 1, &json!(2)));
+        settle(&mut node, &mut server);
+        assert!(node.disk.now.entities.len() < 5);
+        assert_eq!(node.rows("Todo"), rows);
+        assert_eq!(reopen(&mut random, &node.disk).rows("Todo"), rows);
     }
 
     fn a_stop_before_or_after_any_single_request_loses_nothing() {
