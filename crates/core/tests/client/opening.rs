@@ -242,6 +242,31 @@ tests! {
         });
     }
 
+    fn a_damaged_snapshot_under_way_begins_again() {
+        let mut random = Random::new(8);
+        let mut server = Server::new();
+        let mut writer = Node::new(&mut random, Disk::default(), NOW);
+        settle(&mut writer, &mut server);
+        let rows = (0..40).map(|index| insert(&format!("r{index:02}"), json!({"n": index}))).collect();
+        writer.client.mutate(NOW, rows).unwrap();
+        writer.drain();
+        settle(&mut writer, &mut server);
+        let mut node = Node::new(&mut random, Disk::default(), NOW);
+        while node.disk.now.entities.len() < 4 {
+            let moved = node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW);
+            assert!(moved || node.pull_one(NOW, &server));
+        }
+        for key in node.disk.now.entities.keys().copied().collect::<Vec<_>>() {
+            let mut disk = node.disk.clone();
+            disk.now.entities.get_mut(&key).unwrap().truncate(40);
+            let mut healed = reopen(&mut random, &disk);
+            assert_eq!(healed.status().last_error.unwrap().code, "STORAGE_CORRUPT");
+            assert!(healed.disk.now.entities.is_empty(), "nothing of it is of use");
+            settle(&mut healed, &mut server);
+            assert_eq!(healed.rows("Todo"), writer.rows("Todo"));
+        }
+    }
+
     fn damaged_rows_stay_until_the_disk_knows_that_they_are_missing() {
         let mut random = Random::new(5);
         let mut server = Server::new();
