@@ -106,10 +106,12 @@ impl Client {
         if page.to < page.from || page.cursor.last_seq != page.to {
             return Err(PageFault::Shape);
         }
-        match page.snapshot {
-            Some(mark) if !mark.start && self.record.staging.is_none() => Err(PageFault::Shape),
-            None if page.from > self.stream_place().1 => Err(PageFault::Gap),
-            Some(_) | None => Ok(()),
+        match (page.snapshot, &self.record.staging) {
+            (Some(mark), None) if !mark.start => Err(PageFault::Shape),
+            // Half a copy would show.
+            (None, Some(staging)) if !staging.ended => Err(PageFault::Shape),
+            (None, _) if page.from > self.stream_place().1 => Err(PageFault::Gap),
+            (Some(_) | None, _) => Ok(()),
         }
     }
 

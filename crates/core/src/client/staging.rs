@@ -85,7 +85,7 @@ impl Client {
             return false;
         }
         staging.consistent_at = staging.consistent_at.max(page.consistent_at.unwrap_or(0));
-        staging.ended |= page.snapshot.is_none_or(|mark| mark.end);
+        staging.ended |= page.snapshot.is_some_and(|mark| mark.end);
         let complete = staging.ended && staging.position.seq >= staging.consistent_at;
         self.confirm_own(page);
         if complete {

@@ -109,6 +109,18 @@ tests! {
         assert_eq!((shown(&mut script), script.client.status().seq), (rows(&[("a", 9), ("b", 4)]), 9));
     }
 
+    fn the_log_does_not_end_a_snapshot_that_has_not_ended() {
+        let mut script = Script::new();
+        script.go_live();
+        frame(&mut script, 5, 7, &[(6, "insert", "a"), (7, "insert", "b")], None);
+        script.give(Input::Resync);
+        let first = r#","snapshot":{"start":true,"end":false}"#;
+        script.answer_pull_once(200, &body(7, 7, &[(6, "enter", "a")], first).replace("\"t7\"", "\"s1\""));
+        script.answer_pull_once(200, &body(7, 8, &[(8, "insert", "c")], ""));
+        assert!(script.log.contains("problem INVALID_FRAME"), "{}", script.log);
+        assert_eq!(shown(&mut script), rows(&[("a", 6), ("b", 7)]), "half a copy is not shown");
+    }
+
     fn a_row_that_is_the_same_in_a_new_copy_is_the_same_row() {
         let mut script = Script::new();
         script.go_live();
