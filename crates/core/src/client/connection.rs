@@ -202,7 +202,7 @@ impl Client {
         self.link.retry_after_ms = retry_after_ms.unwrap_or(0);
         match (status, known) {
             (Some(401), _) | (Some(_), Some(ErrorCode::TokenTooLong)) => {
-                self.need_token(code.unwrap_or(ErrorCode::Unauthenticated.code()))
+                self.need_token(code.unwrap_or(ErrorCode::Unauthenticated.code()));
             }
             (Some(409), Some(ErrorCode::IdentityChanged)) => self.identity_flipped(),
             (Some(_), Some(ErrorCode::ProtocolMismatch)) => {
