@@ -161,6 +161,26 @@ test("a token with odd characters is used as it is, or refused with a code and n
   }
 });
 
+test("a gateway that answers 401 with a page has the application asked for a token, once", async () => {
+  const server = await serve({ answer: () => ({ ...HTML, status: 401 }) });
+  let needs = 0;
+  const engine = await startAt(server.url, "stale", () => {
+    needs += 1;
+    return "also stale";
+  });
+  const isOver = ({ connection }: Status): boolean => connection.state === "unauthorized" && needs > 0;
+  assert.equal((await reached(engine, isOver)).lastError?.code, "UNAUTHENTICATED");
+  // The token that it gave is tried, and nothing after it.
+  await reached(engine, ({ connection }) => connection.state === "connecting");
+  await reached(engine, isOver);
+  await settled();
+  assert.deepEqual(
+    [server.asked, server.tokens, needs],
+    [[ME, ME], ["Bearer stale", "Bearer also stale"], 1],
+  );
+  keeps(engine);
+});
+
 test("an empty token is none, and one that is too long is refused before it is sent", async () => {
   const known = answered('{"user_id":"ada","tenant_id":null}');
   const server = await serve({ answer: () => known, hear: (hello, socket) => socket.send(welcome(hello)) });

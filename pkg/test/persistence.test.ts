@@ -126,6 +126,31 @@ test("every state between two commits opens with all that was promised until the
   }
 });
 
+test("a damaged record is set aside, and its rows are fetched again", NEEDS_SERVER, async () => {
+  const [entity, backend] = [ownEntity(), new Memory()];
+  const online = async (): Promise<SyncEngine> => {
+    const engine = createSyncEngine(serverUrl(), { persistence: backend });
+    engines.push(engine);
+    engine.onError(({ code }) => heard.push(code));
+    await engine.start();
+    await engine.synced();
+    return engine;
+  };
+  const heard: string[] = [];
+  const first = await online();
+  await first.insert(entity, { n: 1 }).confirmed;
+  await until(first, () => first.mutations.list().length === 0);
+  await first.stop();
+  const stored = [...backend.records].filter(([name]) => name.startsWith("1/entities/"));
+  const [key = "", bytes = new Uint8Array()] = stored.at(-1) ?? [];
+  const damaged = bytes.map((byte, index) => (index === bytes.length - 1 ? byte ^ 1 : byte));
+  backend.records.set(key, damaged);
+  const second = await online();
+  assert.deepEqual([heard, second.store.list(entity).length], [["STORAGE_CORRUPT"], 1]);
+  await second.stop();
+  assert.deepEqual(backend.records.get("1/journal/1"), damaged);
+});
+
 test("a backend that fails is not trusted, and says why", async () => {
   const refusing = await open({ open: () => Promise.reject(new Error("the disk is gone")) });
   assert.deepEqual(refusing.storage, { kind: "memory", reason: "Error: the disk is gone" });
