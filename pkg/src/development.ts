@@ -55,7 +55,7 @@ export function logProblems<S extends object>(
     },
     engine.onError(sayError),
     engine.mutations.subscribe(({ status, error, change }) => {
-      if (status !== "failed" || error === null) return;
+      if (status !== "failed") return;
       const what = `the ${change.kind} of ${change.entity}/${change.rowId} failed`;
       say(error.code, `${what}: ${error.message}`, error.cause, error.hint);
     }),

@@ -106,7 +106,8 @@ export class Queue implements MutationQueue {
     });
     if (status === "applied" || status === "removed") this.#seen.delete(opId);
     else this.#seen.set(opId, mutation);
-    return this.#listeners.isEmpty ? undefined : Object.freeze({ status, change, error, mutation });
+    if (this.#listeners.isEmpty) return undefined;
+    return Object.freeze({ status, change, error, mutation } as MutationTransition);
   }
 
   /** A transaction took the step that an event tells of; gives what the listeners will hear. */

@@ -124,13 +124,14 @@ export interface Mutation {
 }
 
 /** A transaction moved on. `removed`: the application discarded it, or it was replaced by a retry. */
-export interface MutationTransition {
-  readonly status: MutationStatus | "removed";
+export type MutationTransition = {
   /** The transaction's first change; all are in `mutation.changes`. */
   readonly change: Change;
-  readonly error: SynclineError | null;
   readonly mutation: Mutation;
-}
+} & (
+  | { readonly status: "failed"; readonly error: SynclineError }
+  | { readonly status: Exclude<MutationStatus, "failed"> | "removed"; readonly error: null }
+);
 
 /** The writes that the server has not confirmed, in the order in which they are sent. */
 export interface MutationQueue {

@@ -11,6 +11,7 @@ import {
   insert,
   mutationQueueListener,
   type Row,
+  type SynclineError,
   type Value,
   type Write,
 } from "../src/index.ts";
@@ -87,6 +88,9 @@ const made: Write<readonly [string, number]> = chat.transaction((tx) => {
 mutationQueueListener(chat.mutations, ({ status, change, error }) => {
   same<Same<typeof status, "pending" | "sent" | "applied" | "failed" | "removed">>();
   const code: ErrorCode | undefined = error?.code;
+  // What failed has a reason, and nothing else has.
+  if (status === "failed") same<Same<typeof error, SynclineError>>();
+  else same<Same<typeof error, null>>();
   return [change.kind, change.entity, code];
 });
 
