@@ -132,6 +132,23 @@ tests! {
         assert_eq!(last.get("after"), None);
     }
 
+    fn a_write_may_touch_more_unsent_rows_than_it_can_name() {
+        let mut node = offline();
+        let ids: Vec<String> = (0..1_100).map(|index| format!("r{index}")).collect();
+        for id in &ids {
+            node.client.mutate(NOW, vec![change("insert", "Todo", Some(id), json!({}))]).unwrap();
+        }
+        let all = ids.iter().map(|id| change("update", "Todo", Some(id), json!({"done": true}))).collect();
+        write(&mut node, all).unwrap();
+        let last = intents(&node).pop().unwrap();
+        assert_eq!(last["after"].as_array().unwrap().len(), 1_000);
+        let mut server = Server::new();
+        server.page_changes = 5_000;
+        settle(&mut node, &mut server);
+        assert!(node.mutations().is_empty());
+        assert!(node.rows("Todo").values().all(|row| row["done"] == true));
+    }
+
     fn a_reference_to_a_row_whose_insert_has_ended_is_no_dependency() {
         for ended in ["applied", "failed"] {
             let mut node = offline();
