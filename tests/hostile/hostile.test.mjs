@@ -242,7 +242,9 @@ test("a quota that is used up keeps every write, on this page and then on the se
   await until(page, () => window.engine.status.connection.state === "live");
   await page.evaluate(() => window.engine.pause());
   // Each is a fifth of it, also after compression.
-  const wanted = Array.from({ length: 20 }, () => randomBytes((QUOTA_BYTES / 5 / 4) * 3).toString("base64")).sort();
+  const wanted = Array.from({ length: 20 }, () =>
+    randomBytes((QUOTA_BYTES / 5 / 4) * 3).toString("base64"),
+  ).sort();
   await page.evaluate((texts) => window.insert(...texts), wanted);
   await until(page, () => window.engine.status.storage.kind === "memory");
   assert.match(await page.evaluate(() => window.engine.status.storage.reason), /quota|full|space/i);

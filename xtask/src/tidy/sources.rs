@@ -4,7 +4,8 @@ use super::TextFile;
 
 /// All findings of this module's rules in one file.
 pub(super) fn check(file: &TextFile) -> Vec<String> {
-    [too_long(file), mod_file(file)].into_iter().flatten().chain(exclusive_exports(file)).chain(machine_traces(file)).collect()
+    let single = [too_long(file), mod_file(file)].into_iter().flatten();
+    single.chain(exclusive_exports(file)).chain(machine_traces(file)).chain(text_as_code(file)).collect()
 }
 
 /// A long file hides what it is about, unless its first sentence says why it is one.
@@ -66,6 +67,19 @@ fn machine_traces(file: &TextFile) -> Vec<String> {
     findings
 }
 
+/// What the browser would read as HTML or code may be a user's text one day.
+fn text_as_code(file: &TextFile) -> Vec<String> {
+    let is_shipped = ["www/src/", "pkg/src/", "crates/web/js/"].iter().any(|folder| file.path.starts_with(folder));
+    if !(is_shipped && file.has_extension(&["ts", "js"])) {
+        return Vec::new();
+    }
+    let found = |(number, line): (usize, &str)| {
+        let name = CODE_FROM_TEXT.iter().find(|name| line.contains(**name))?;
+        Some(format!("{}:{number}: `{name}` reads text as HTML or code; make elements and set their text", file.path))
+    };
+    (1..).zip(file.text.lines()).filter_map(found).collect()
+}
+
 /// Whether the line holds the trace as the start of a path or host, not inside a longer word.
 fn has_trace(line: &str, trace: &str) -> bool {
     line.match_indices(trace).any(|(at, _)| {
@@ -76,6 +90,16 @@ fn has_trace(line: &str, trace: &str) -> bool {
 
 const LINES_MAX: usize = 600;
 const DEFENCE: &str = "One file because";
+const CODE_FROM_TEXT: [&str; 8] = [
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "setHTMLUnsafe",
+    "document.write",
+    "createContextualFragment",
+    "new Function",
+    "eval(",
+];
 /// Written in pieces, so that this file does not contain what it looks for.
 const TRACES: [&str; 6] = [
     concat!("/wo", "rk/"),
@@ -127,6 +151,13 @@ mod tests {
     fn an_exported_struct_does_not_export_the_next_impl() {
         let text = "#[wasm_bindgen]\npub struct Raw;\n\nimpl Raw {\n    fn own(&mut self) {}\n}\n";
         assert!(exclusive_exports(&file("crates/web/src/raw.rs", text)).is_empty());
+    }
+
+    #[test]
+    fn text_as_code_is_refused_in_what_a_page_loads() {
+        let text = "note.textContent = name;\nnote.innerHTML = name;\n";
+        assert_eq!(text_as_code(&file("www/src/view/note.ts", text)).len(), 1);
+        assert!(text_as_code(&file("tests/e2e/note.test.mjs", text)).is_empty());
     }
 
     #[test]
