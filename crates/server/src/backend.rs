@@ -39,8 +39,6 @@ pub struct Backend {
     secret: Secret,
     functions: BTreeMap<String, Endpoint>,
     before_write: Option<BeforeWrite>,
-    /// Bounds the calls under way.
-    calls: Semaphore,
 }
 
 /// Who asks, as the backend is told.
@@ -62,6 +60,8 @@ impl<'a> SessionView<'a> {
 pub(crate) struct Endpoint {
     url: Uri,
     timeout: Duration,
+    /// Bounds the calls under way: a slow function must not keep writes from being decided.
+    calls: Semaphore,
 }
 
 /// How long a kind of call may take, when the manifest does not say and at most.
@@ -136,7 +136,7 @@ impl Backend {
         let endpoints = functions.values().chain(before_write.as_ref().map(|hook| &hook.endpoint));
         let uses_tls = endpoints.into_iter().any(|endpoint| endpoint.url.scheme_str() == Some("https"));
         let client = HttpClient::new(uses_tls).map_err(BackendTableError::Certificates)?;
-        Ok(Some(Self { client, secret, functions, before_write, calls: Semaphore::new(CALLS_MAX) }))
+        Ok(Some(Self { client, secret, functions, before_write }))
     }
 
     /// Where calls of a function go.
@@ -152,7 +152,7 @@ impl Backend {
     /// Sends a signed message and gives the JSON that came back; `null` for an empty answer. A message that is sent again has
     /// the same `id`.
     pub(crate) async fn call(&self, endpoint: &Endpoint, id: &str, body: String) -> Result<Bytes, BackendError> {
-        let Ok(_permit) = self.calls.try_acquire() else { return Err(BackendError::Busy) };
+        let Ok(_permit) = endpoint.calls.try_acquire() else { return Err(BackendError::Busy) };
         let answered = match timeout(endpoint.timeout, self.exchange(endpoint, id, body)).await {
             Ok(answered) => answered.and_then(|(status, answer)| understood(status, answer)),
             Err(_) => Err(Failure::plain(format!("did not answer within {} ms", endpoint.timeout.as_millis()))),
@@ -218,7 +218,8 @@ impl Endpoint {
         if !(1..=times.max_ms).contains(&timeout_ms) {
             return Err(BackendTableError::Timeout { place: format!("{table}.timeout_ms"), max: times.max_ms });
         }
-        Ok(Self { url: parsed, timeout: Duration::from_millis(u64::from(timeout_ms)) })
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        Ok(Self { url: parsed, timeout, calls: Semaphore::new(CALLS_MAX) })
     }
 }
 
@@ -316,7 +317,7 @@ pub(crate) fn refused(code: String, message: &str) -> Option<BackendError> {
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest sentence of a refusal, in characters; it is stored with the outcome.
 const MESSAGE_CHARS_MAX: usize = 1_000;
-/// Calls under way at once; each holds a connection.
+/// Calls of one kind under way at once; each holds a connection.
 const CALLS_MAX: usize = 256;
 /// How long a function may take. Proxies in front of this server give up after a minute.
 const FUNCTION_TIMES: Times = Times { usual_ms: 10_000, max_ms: 60_000 };

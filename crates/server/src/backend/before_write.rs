@@ -68,17 +68,21 @@ impl WriteGate for BackendGate<'_> {
     }
 
     async fn judge(&self, writer: &Writer, write: &ProposedWrite) -> Verdict {
-        let verdict = match self.ask(writer, write).await {
+        let not_now = |error: BackendError| {
+            Verdict::NotNow(ErrorDetail { retry_after_secs: Some(RETRY_AFTER_SECS), ..error.into_detail() })
+        };
+        let decided = match self.ask(writer, write).await {
             Ok(answer) => understood(&answer, write),
             // A refusal to answer is not one of the write: that would be final.
             Err(BackendError::Refused { code, .. }) => {
                 Err(BackendError::Failed(format!("answered the hook with the error {code} instead of a decision")))
             }
-            Err(error) => Err(error),
+            // Logged by the call.
+            Err(error) => return not_now(error),
         };
-        verdict.unwrap_or_else(|error| {
-            tracing::warn!(url = %self.hook.endpoint.url, op_id = %write.op_id, "no decision about a write: {error}");
-            Verdict::NotNow(ErrorDetail { retry_after_secs: Some(RETRY_AFTER_SECS), ..error.into_detail() })
+        decided.unwrap_or_else(|error| {
+            tracing::warn!(url = %self.hook.endpoint.url, op_id = %write.op_id, "{error}");
+            not_now(error)
         })
     }
 }
