@@ -16,19 +16,19 @@ use crate::http_client::Http;
 use crate::socket_client::PATIENCE;
 use crate::test_server::{push_of, todo};
 
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Program {
     fn start(db: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_syncline"))
-            .args(["dev", "--addr", "127.0.0.1:0", "--db"])
-            .arg(db)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(Command::new(env!("CARGO_BIN_EXE_syncline")).args(["dev", "--db"]).arg(db))
+    }
+
+    /// Runs the program on a free port and waits until it listens.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.args(["--addr", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines.find_map(|line| line.unwrap().strip_prefix("listening on http://")?.parse().ok()).unwrap();
         // Read on, or the program blocks on a full pipe.

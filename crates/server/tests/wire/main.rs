@@ -30,3 +30,4 @@ mod socket_ends;
 mod stream;
 mod tenants;
 mod test_server;
+mod tls;
