@@ -133,6 +133,28 @@ tests! {
         }
     }
 
+    fn a_server_of_another_version_is_left_alone_until_the_application_resumes() {
+        let newer = r#"{"type":"welcome","protocol":2,"identity":{"user_id":"alice","tenant_id":null},"epoch":"e","head":5,"resume":"stream","outcome_floor":0,"server_time":0,"heartbeat_ms":20000,"more":[{}]}"#;
+        let mut script = Script::new();
+        script.write();
+        script.give(Input::SocketOpened);
+        script.log.clear();
+        script.give(Input::Received(newer.to_owned()));
+        script.give(Input::Wake);
+        script.pass(3_600_000);
+        script.expect(&["problem PROTOCOL_MISMATCH", "close 1000"]);
+        assert_eq!((script.state().as_str(), script.client.status().pending), ("incompatible", 1));
+        script.give(Input::Resume);
+        script.expect(&["open socket"]);
+        // The same said about a pull.
+        script.give(Input::SocketOpened);
+        script.welcome("resync", 5);
+        script.log.clear();
+        script.answer_pull_once(426, r#"{"error":{"code":"PROTOCOL_MISMATCH","message":"?"}}"#);
+        script.pass(3_600_000);
+        script.expect(&["problem PROTOCOL_MISMATCH", "close 1000"]);
+    }
+
     fn a_greeting_for_somebody_else_ends_the_client() {
         for identity in [r#""user_id":"bob","tenant_id":null"#, r#""user_id":"alice","tenant_id":"acme""#, r#""user_id":null"#] {
             let mut script = Script::new();
