@@ -37,6 +37,8 @@ pub(crate) fn run(repo: &Repo, wishes: Wishes) -> anyhow::Result<()> {
     // Before minutes of building: a port that is taken is known now.
     let port = ports::choose(wishes.port)?;
     note("The first run compiles everything, which takes a few minutes; later runs start in seconds.");
+    // So is what has to be installed first: a missing Node or target.
+    package::ensure_tools(repo)?;
     let program = server::build(repo, Profile::Test)?;
     package::build(repo)?;
     package::build_demo(repo)?;

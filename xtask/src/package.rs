@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::Context as _;
 
 use crate::manifest::Manifest;
-use crate::npm;
+use crate::npm::{self, Packages};
 use crate::progress::step;
 use crate::repo::Repo;
 use crate::stamp::{Inputs, Stamp};
@@ -26,6 +26,12 @@ pub(crate) fn build(repo: &Repo) -> anyhow::Result<Manifest> {
     wasm::build(repo, &manifest)?;
     build_folder(repo, "pkg", &["pkg", "tsconfig.base.json", "package-lock.json"])?;
     Ok(manifest)
+}
+
+/// Installs what building takes, or says what is missing; quick where it is there.
+pub(crate) fn ensure_tools(repo: &Repo) -> anyhow::Result<()> {
+    wasm::ensure_target(repo, wasm::WASM_TARGET)?;
+    npm::ensure(repo, Packages::Build)
 }
 
 /// Builds the demo from the packed package.

@@ -45,6 +45,9 @@ pub(crate) fn build(repo: &Repo, profile: Profile) -> anyhow::Result<PathBuf> {
     step(&format!("Compiling the server (profile {})", profile.name()), || {
         Program::cargo(repo)
             .args(["build", "--package", "syncline-server", "--bin", "syncline", "--profile", profile.name()])
+            .hint(
+                "The reason stands above. If cargo could not reach crates.io, connect to the network and run the command again.",
+            )
             .run()
     })?;
     let name = format!("syncline{}", std::env::consts::EXE_SUFFIX);
