@@ -31,7 +31,7 @@ function steps(stage: Stage): readonly Step[] {
           act: () => stage.kill(),
         },
         {
-          text: `Nobody notices while writing. ${one} and ${other} write 25 more each, to their own disks.`,
+          text: `${one} and ${other} notice nothing: 25 more each, on their own disks.`,
           act: () => write(stage, 25),
         },
         { text: "The server starts again on the same database.", act: () => stage.restart() },
@@ -49,7 +49,7 @@ function steps(stage: Stage): readonly Step[] {
     },
     ...kill,
     {
-      text: `${one}’s network is back. What was not confirmed is sent again, under the same op_ids.`,
+      text: `${one} is back online and sends the rest again, under the same op_ids.`,
       act: () => setCut(first, false),
       until: () => stage.ledger().isSettled,
     },

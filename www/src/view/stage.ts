@@ -96,6 +96,6 @@ function headOf(stage: Stage): HTMLElement {
   return root;
 }
 
-const LEAD = "Cut a network, kill the server, keep writing. The ledger counts what became of every message.";
-const END = "That was a bad day for everybody but the messages. Press on any ✓ to see a message’s life.";
+const LEAD = "Cut a network, kill the server, keep writing. The ledger counts it all.";
+const END = "A bad day for everybody but the messages. Press any ✓ for a message’s life.";
 const TICK_MS = 1_000;
