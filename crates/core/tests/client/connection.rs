@@ -201,6 +201,34 @@ tests! {
         }
     }
 
+    fn an_answer_to_a_pull_that_was_given_up_does_nothing() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::Pull);
+        let first = script.pull.take().unwrap();
+        script.give(Input::Resync);
+        let late = |body: String| Input::PullAnswered { request: first, status: 200, body, retry_after_ms: None };
+        script.log.clear();
+        script.give(late(page(5, 7, "")));
+        script.give(Input::PullFailed { request: first });
+        script.give(Input::PullAnswered { request: first, status: 410, body: String::new(), retry_after_ms: None });
+        script.expect(&[]);
+        assert_eq!(script.client.status().seq, 5);
+        script.answer_pull(200, &page(9, 9, r#","snapshot":{"start":true,"end":true}"#));
+        script.give(late(page(9, 10, "")));
+        assert_eq!((script.client.status().seq, script.state().as_str()), (9, "live"));
+    }
+
+    fn a_page_that_leads_nowhere_is_not_asked_for_again_and_again() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::Pull);
+        script.log.clear();
+        script.answer_pull_once(200, &page(5, 5, "").replace(r#""has_more":false"#, r#""has_more":true"#));
+        script.expect(&["problem INVALID_FRAME", "close 1000"]);
+        assert_eq!(script.state(), "waiting");
+    }
+
     fn an_identity_flip_over_http_ends_the_client() {
         let mut script = Script::new();
         script.give(Input::SocketOpened);

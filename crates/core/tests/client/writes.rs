@@ -130,6 +130,16 @@ tests! {
         let [last] = intents(&node).try_into().unwrap();
         assert_eq!(last["changes"][0]["base"], json!({"seq": server.head}));
         assert_eq!(last.get("after"), None);
+        // Of several changes to one row the first says what was seen; what is inserted was not.
+        let twice = ["x", "y"].map(|body| change("update", "Message", Some("m"), json!({"body": body})));
+        write(&mut node, twice.to_vec()).unwrap();
+        write(&mut node, vec![change("delete", "Message", Some("m"), Value::Null)]).unwrap();
+        write(&mut node, vec![change("insert", "Message", Some("m"), json!({}))]).unwrap();
+        let bases: Vec<Vec<bool>> = intents(&node)
+            .iter()
+            .map(|intent| intent["changes"].as_array().unwrap().iter().map(|change| change.get("base").is_some()).collect())
+            .collect();
+        assert_eq!(bases, [vec![true], vec![true, false], vec![true], vec![false]]);
     }
 
     fn a_write_may_touch_more_unsent_rows_than_it_can_name() {
@@ -234,6 +244,21 @@ tests! {
         let [kept] = intents(&full).try_into().unwrap();
         assert_eq!(kept["op_id"], bad.as_str());
         assert_eq!(full.mutations().len(), 1);
+        // And so on, however often it is tried.
+        let mut often = Node::new(&mut Random::new(3), full.disk.clone(), NOW);
+        often.store_one(NOW);
+        often.disk.failing = 1;
+        let mut last = bad.clone();
+        for _ in 0..3 {
+            last = often.client.retry(NOW, &last).unwrap();
+            often.drain();
+            settle(&mut often, &mut server);
+            assert_eq!(often.mutations()[0]["status"], "failed");
+        }
+        often.client.remove(NOW, &last).unwrap();
+        often.drain();
+        while often.store_one(NOW) {}
+        assert!(often.disk.now.queue.is_empty());
         // So does the end of what never reached the disk, good or bad, for what it stood for.
         let mut confirmed = Node::new(&mut Random::new(3), full.disk.clone(), NOW);
         confirmed.store_one(NOW);
@@ -421,6 +446,15 @@ tests! {
         assert!(node.disk.now.queue.is_empty() && node.rows("Todo").is_empty());
         let second = write(&mut node, vec![change("insert", "Todo", Some("b"), json!({}))]).unwrap();
         server.busy = 1;
+        // On its way to its mark on disk it may have left when the answer comes.
+        while !node.stores.iter().any(|request| matches!(request.kind, StorageKind::UpdateQueue { .. })) {
+            let moved = node.store_one(NOW) || node.serve_one(NOW, &mut server) || node.receive_one(NOW);
+            if !(moved || node.pull_one(NOW, &server)) {
+                node.input(NOW.plus_ms(100), Input::Tick);
+                node.input(NOW, Input::Tick);
+            }
+        }
+        assert!(matches!(node.client.remove(NOW, &second), Err(ClientError::WrongState { .. })));
         settle(&mut node, &mut server);
         assert_eq!(node.mutations()[0]["status"], "sent");
         assert!(matches!(node.client.remove(NOW, &second), Err(ClientError::WrongState { .. })));
