@@ -10,8 +10,8 @@ import { CHROMIUM_ARGUMENTS } from "../chromium_arguments.mjs";
 import { installPackage, Service, tool } from "./stranger.mjs";
 
 const repository = fileURLToPath(new URL("../../", import.meta.url));
-const LIMIT_MS = 240_000;
-const WAIT_MS = 60_000;
+const LIMIT_MS = 600_000;
+const WAIT_MS = 120_000;
 const CODE_LINES_MAX = 12;
 const server = process.env.SYNCLINE_SERVER_BIN ?? join(repository, "target/debug/syncline");
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const repository = fileURLToPath(new URL("../../", import.meta.url));
-const START_LIMIT_MS = 60_000;
+const START_LIMIT_MS = 180_000;
 const LOG_CHARS_MAX = 20_000;
 const npm = process.platform === "win32" ? "npm.cmd" : "npm";
 
