@@ -267,6 +267,37 @@ tests! {
         }
     }
 
+    fn pages_are_fetched_no_faster_than_the_disk_takes_them() {
+        let mut random = Random::new(9);
+        let mut server = Server::new();
+        let mut writer = Node::new(&mut random, Disk::default(), NOW);
+        settle(&mut writer, &mut server);
+        let large = "x".repeat(1000 * 1024);
+        for index in 0..14 {
+            writer.client.mutate(NOW, vec![insert(&format!("r{index:02}"), json!({"text": large}))]).unwrap();
+            writer.drain();
+        }
+        settle(&mut writer, &mut server);
+        server.page_changes = 1;
+        let mut node = Node::new(&mut random, Disk::default(), NOW);
+        node.store_one(NOW);
+        let mut pulled = 0;
+        let mut fetch = |node: &mut Node, server: &mut Server| {
+            while node.serve_one(NOW, server) || node.receive_one(NOW) {}
+            while node.pull_one(NOW, server) {
+                pulled += 1;
+            }
+            pulled
+        };
+        // One megabyte is on its way to the disk, eight wait, and the last one may go beyond that.
+        let waiting = fetch(&mut node, &mut server);
+        assert!((8..=11).contains(&waiting), "{waiting}");
+        node.store_one(NOW);
+        assert_eq!(fetch(&mut node, &mut server), waiting + 1);
+        settle(&mut node, &mut server);
+        assert_eq!(node.rows("Todo").len(), 14);
+    }
+
     fn damaged_rows_stay_until_the_disk_knows_that_they_are_missing() {
         let mut random = Random::new(5);
         let mut server = Server::new();

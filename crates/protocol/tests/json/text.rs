@@ -337,3 +337,35 @@ fn damaged_messages_are_refused_and_break_nothing() {
         }
     });
 }
+
+#[test]
+fn members_that_are_repeated_or_missing_are_named() {
+    let heartbeat = |text: &str| ServerMessage::parse(text).map(drop).map_err(|error| error.to_string());
+    assert_eq!(heartbeat(r#"{"type":"heartbeat","more":{"type":1},"more":2}"#), Ok(()), "unknown ones may do as they like");
+    let cases = [
+        (r#"{"type":"heartbeat","type":"heartbeat"}"#, "duplicate field `type` at byte 27"),
+        (r#"{"type":"heartbeat","t\u0079pe":"heartbeat"}"#, "duplicate field `type`"),
+        (r#"{"kind":"heartbeat"}"#, "missing field `type`"),
+        (r#"{"type":"error","error":{"code":"X","message":"y","hint":null,"hint":"z"}}"#, "duplicate field `hint`"),
+        (r#"{"type":"error","error":{"message":"y"}}"#, "missing field `code`"),
+        (r#"{"type":"error"}"#, "missing field `error`"),
+    ];
+    for (text, problem) in cases {
+        let error = heartbeat(text).unwrap_err();
+        assert!(error.contains(problem), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_first_error_is_the_one_that_is_told() {
+    let mut reader = Reader::new(r#"{"a":[1,tru],"b":}"#);
+    let mut list = reader.object();
+    assert_eq!(reader.next_name(&mut list).as_deref(), Some("a"));
+    reader.skip();
+    // Everything after it is empty, and every loop ends.
+    assert!(reader.has_failed());
+    assert_eq!((reader.next_name(&mut list), reader.uint(), reader.text().as_ref(), reader.bool()), (None, 0, "", false));
+    assert_eq!((reader.raw(), reader.token()), ("", Token::Null));
+    reader.fail("something later");
+    assert_eq!(reader.finish().unwrap_err().to_string(), "expected a value at byte 8");
+}

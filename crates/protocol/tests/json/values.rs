@@ -229,6 +229,31 @@ fn equal_intents_have_equal_bytes_in_whatever_order_they_come() {
     });
 }
 
+#[test]
+fn an_intent_has_its_bounds_and_not_one_more() {
+    let intent = |after: usize, changes: usize, text: usize| {
+        let op_id = |index: usize| format!("{index:032x}");
+        let change = |index: usize| json!({"entity": "T", "row_id": format!("r{index}"), "kind": "insert", "data": {}});
+        let mut changes: Vec<Value> = (0..changes).map(change).collect();
+        // A row has at most 1 MiB.
+        for (at, from) in (0..text).step_by(limits::ROW_BYTES_MAX / 2).enumerate() {
+            changes[at]["data"] = json!({"t": "x".repeat((text - from).min(limits::ROW_BYTES_MAX / 2))});
+        }
+        let after: Vec<String> = (0..after).map(op_id).collect();
+        json!({"op_id": op_id(1), "issued_at": 1, "schema": 0, "after": after, "changes": changes}).to_string()
+    };
+    let code = |text: &str| Intent::parse(text).err().map(|error| error.code());
+    let too_large = Some(ErrorCode::TransactionTooLarge);
+    assert_eq!(code(&intent(limits::AFTER_MAX, 1, 0)), None);
+    assert_eq!(code(&intent(limits::AFTER_MAX + 1, 1, 0)), too_large);
+    assert_eq!(code(&intent(0, limits::TRANSACTION_CHANGES_MAX, 0)), None);
+    assert_eq!(code(&intent(0, limits::TRANSACTION_CHANGES_MAX + 1, 0)), too_large);
+    assert_eq!(code(&intent(0, 0, 0)), too_large);
+    let rest = limits::TRANSACTION_BYTES_MAX - Intent::parse(&intent(0, 10, 4_000_000)).unwrap().canonical().len();
+    assert_eq!(code(&intent(0, 10, 4_000_000 + rest)), None);
+    assert_eq!(code(&intent(0, 10, 4_000_000 + rest + 1)), too_large);
+}
+
 /// The same JSON with its members in another order, unknown ones among those of messages, and blanks.
 fn shuffled(dice: &mut Dice, value: &Value) -> String {
     match value {
