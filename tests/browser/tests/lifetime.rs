@@ -68,6 +68,12 @@ async fn an_engine_let_go_at_any_moment_is_silent_and_keeps_nobody_out() {
         assert_eq!(next.status()["storage"]["kind"], "indexeddb", "after {count} tasks");
     }
     drop(hanging);
+    // A write is on its way to the disk, and its answer comes to nobody.
+    let app = unique_name("freed");
+    let engine = TestEngine::open(&app, &json!({})).await;
+    engine.mutate(&insert("unanswered"));
+    drop(engine);
+    assert_eq!(TestEngine::open(&app, &json!({})).await.column("Todo", "title"), ["unanswered"]);
     assert_eq!(uncaught().await, "");
 }
 

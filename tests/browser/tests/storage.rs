@@ -363,6 +363,7 @@ async fn a_connection_the_browser_closed_is_opened_again_and_the_request_repeate
         "globalThis.begin = IDBDatabase.prototype.transaction;
          IDBDatabase.prototype.transaction = function () {
            IDBDatabase.prototype.transaction = begin;
+           this.close();
            throw new DOMException('closed', 'InvalidStateError') }",
     );
     let both = [b"a", b"b"]
@@ -371,6 +372,24 @@ async fn a_connection_the_browser_closed_is_opened_again_and_the_request_repeate
         assert!(opened.store.answer(id).await.is_ok());
     }
     assert_eq!(opened.texts("pendingMutations").await.len(), 2);
+    // Both share one connection: a second one would stand in the way.
+    delete(&opened.name).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_database_that_opens_after_it_was_given_up_is_closed() {
+    let name = unique_name("too-late");
+    // Somebody holds a connection while the database is to be deleted: until it is, nobody opens it.
+    eval_async(&format!(
+        "new Promise((resolve) => {{
+           globalThis.held = indexedDB.open('{name}', 1);
+           held.onsuccess = () => {{ indexedDB.deleteDatabase('{name}').onblocked = resolve }} }})"
+    ))
+    .await;
+    let failure = TestStore::with_limit(300).open(&name).await.unwrap_err();
+    assert_eq!(failure, StorageFailure::Unavailable("opening the database took longer than 0.3 s".to_owned()));
+    eval("held.result.close()");
+    delete(&name).await;
 }
 
 #[wasm_bindgen_test]
