@@ -155,7 +155,7 @@ impl Store {
         let prepared: Arc<[PreparedIntent]> = tokio::task::spawn_blocking(prepare).await.unwrap_or_default().into();
         let (began, mut results) = (Instant::now(), Vec::with_capacity(prepared.len()));
         let (mut answer, mut asked) = (None, None);
-        loop {
+        let error = loop {
             let request = PushRequest {
                 intents: Arc::clone(&prepared),
                 first: results.len(),
@@ -165,10 +165,7 @@ impl Store {
             };
             let done = match self.evaluate(writer.clone(), request).await {
                 Ok(done) => done?,
-                Err(error) => {
-                    results.extend(not_now(&prepared, results.len(), &error));
-                    return Ok(results);
-                }
+                Err(error) => break error,
             };
             results.extend(done.results);
             let Some(question) = done.question else { return Ok(results) };
@@ -178,19 +175,17 @@ impl Store {
             };
             asked = Some((results.len(), times));
             if times > ASKED_MAX || began.elapsed() > JUDGING_MAX {
-                let error = ErrorDetail::new(ErrorCode::Busy, "the server could not decide about the write now");
-                results.extend(not_now(&prepared, results.len(), &error));
-                return Ok(results);
+                break ErrorDetail::new(ErrorCode::Busy, "the server could not decide about the write now");
             }
             answer = Some(match gate.judge(&writer, &question.write).await {
                 Verdict::Accept(set) => Answer::Accept(set, question.seen),
                 Verdict::Reject(error) => Answer::Reject(error, question.seen),
-                Verdict::NotNow(error) => {
-                    results.extend(not_now(&prepared, results.len(), &error));
-                    return Ok(results);
-                }
+                Verdict::NotNow(error) => break error,
             });
-        }
+        };
+        let rest = prepared.iter().skip(results.len());
+        results.extend(PreparedIntent::not_now(rest, &error));
+        Ok(results)
     }
 
     /// Goes through a push on the writer's thread, up to its end or to a question.
@@ -210,12 +205,6 @@ impl Store {
             ErrorDetail::new(code, "the server could not take the write now")
         })
     }
-}
-
-/// The results of what was not decided: the first may be sent again, and the rest with it.
-fn not_now(prepared: &[PreparedIntent], first: usize, error: &ErrorDetail) -> Vec<OutcomeResult> {
-    let rest: Vec<OpId> = prepared.iter().skip(first).map(|intent| intent.op_id().clone()).collect();
-    PreparedIntent::not_now(&rest, error)
 }
 
 /// How often one transaction is asked about in one push, when its rows change under the question.

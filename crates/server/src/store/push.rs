@@ -56,18 +56,15 @@ impl PreparedIntent {
         Self { op_id: intent.op_id.clone(), intent: Ok((intent, hash)) }
     }
 
-    /// The result when the store could not take the push at all.
-    pub(crate) fn not_now(intents: &[OpId], error: &ErrorDetail) -> Vec<OutcomeResult> {
-        let status = |index| if index == 0 { OutcomeStatus::Retry } else { OutcomeStatus::NotEvaluated };
-        let result = |(index, op_id): (usize, &OpId)| {
-            let error = (index == 0).then(|| error.clone());
-            OutcomeResult { op_id: op_id.clone(), status: status(index), first_seq: None, last_seq: None, replayed: false, error }
-        };
-        intents.iter().enumerate().map(result).collect()
-    }
-
-    pub(crate) fn op_id(&self) -> &OpId {
-        &self.op_id
+    /// The results of what was not decided: the first may be sent again, and the rest with it.
+    pub(crate) fn not_now<'a>(
+        undecided: impl Iterator<Item = &'a Self>,
+        error: &ErrorDetail,
+    ) -> impl Iterator<Item = OutcomeResult> {
+        undecided.enumerate().map(|(index, intent)| match index {
+            0 => outcome(&intent.op_id, OutcomeStatus::Retry, Some(error.clone())),
+            _ => outcome(&intent.op_id, OutcomeStatus::NotEvaluated, None),
+        })
     }
 }
 
