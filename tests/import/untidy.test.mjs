@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,43 +13,13 @@ import { call, openPage, startChromium } from "../figures/stage/chromium.mjs";
 import { serverProgram, signIn, startServer } from "../figures/stage/server.mjs";
 import { makeSite } from "../figures/stage/site.mjs";
 
-const DATA = join(dirname(fileURLToPath(import.meta.url)), "../../node_modules/vega-datasets/data");
+const HERE = dirname(fileURLToPath(import.meta.url));
+const DATA = join(HERE, "../../node_modules/vega-datasets/data");
 const MOVIES = join(DATA, "movies.json");
 const ZIP_CODES = join(DATA, "zipcodes.csv");
+/** The same that the server's own test of the awkward rows declares. */
+const MANIFEST = join(HERE, "../../crates/server/tests/store/fixtures/untidy.toml");
 const OUTPUT_BYTES_MAX = 64 * 2 ** 20;
-
-const PUBLIC = 'policies = { read = "public", insert = "signed-in" }';
-const DECLARED = `
-[entities.Movie]
-${PUBLIC}
-[entities.Movie.fields]
-"Title" = { type = "json", optional = true }
-"US Gross" = { type = "int", optional = true }
-"Worldwide Gross" = { type = "int", optional = true }
-"US DVD Sales" = { type = "int", optional = true }
-"Production Budget" = { type = "int", optional = true, index = true }
-"Release Date" = "string"
-"MPAA Rating" = { type = "string", optional = true }
-"Running Time min" = { type = "int", optional = true }
-"Distributor" = { type = "string", optional = true, index = true }
-"Source" = { type = "string", optional = true }
-"Major Genre" = { type = "string", optional = true }
-"Creative Type" = { type = "string", optional = true }
-"Director" = { type = "string", optional = true }
-"Rotten Tomatoes Rating" = { type = "int", optional = true }
-"IMDB Rating" = { type = "float", optional = true }
-"IMDB Votes" = { type = "int", optional = true }
-
-[entities.ZipCode]
-${PUBLIC}
-[entities.ZipCode.fields]
-zip_code = { type = "string", unique = true }
-latitude = "float"
-longitude = "float"
-city = "string"
-state = { type = "string", index = true }
-county = "string"
-`;
 
 const program = serverProgram();
 let folder;
@@ -76,14 +46,12 @@ test("rows of an open schema come out of browser and server as they went in", as
 });
 
 test("so do rows of a manifest, as the types it declares", async () => {
-  const manifest = join(folder, "declared.toml");
-  await writeFile(manifest, DECLARED);
   const typed = zipCodes.map((row) => ({
     ...row,
     latitude: Number(row.latitude),
     longitude: Number(row.longitude),
   }));
-  await thereAndBack("declared", ["--manifest", manifest], { Movie: movies, ZipCode: typed });
+  await thereAndBack("declared", ["--manifest", MANIFEST], { Movie: movies, ZipCode: typed });
 });
 
 async function thereAndBack(name, options, expected) {

@@ -13,38 +13,8 @@ use crate::support::{TestStore, reader};
 
 const MOVIES: &str = include_str!("fixtures/movies.json");
 const ZIP_CODES: &str = include_str!("fixtures/zipcodes.csv");
-
-const DECLARED: &str = r#"
-[entities.Movie]
-policies = { read = "public" }
-[entities.Movie.fields]
-"Title" = { type = "json", optional = true }
-"US Gross" = { type = "int", optional = true }
-"Worldwide Gross" = { type = "int", optional = true }
-"US DVD Sales" = { type = "int", optional = true }
-"Production Budget" = { type = "int", optional = true, index = true }
-"Release Date" = "string"
-"MPAA Rating" = { type = "string", optional = true }
-"Running Time min" = { type = "int", optional = true }
-"Distributor" = { type = "string", optional = true, index = true }
-"Source" = { type = "string", optional = true }
-"Major Genre" = { type = "string", optional = true }
-"Creative Type" = { type = "string", optional = true }
-"Director" = { type = "string", optional = true }
-"Rotten Tomatoes Rating" = { type = "int", optional = true }
-"IMDB Rating" = { type = "float", optional = true }
-"IMDB Votes" = { type = "int", optional = true }
-
-[entities.ZipCode]
-policies = { read = "public" }
-[entities.ZipCode.fields]
-zip_code = { type = "string", unique = true }
-latitude = "float"
-longitude = "float"
-city = "string"
-state = { type = "string", index = true }
-county = "string"
-"#;
+/// Also served to the browser of `tests/import`, with the whole files.
+const DECLARED: &str = include_str!("fixtures/untidy.toml");
 
 fn movies() -> Vec<Value> {
     serde_json::from_str(MOVIES).unwrap()
