@@ -60,12 +60,12 @@ fn write_row(out: &mut Vec<u8>, members: &Row) {
 /// Appends the canonical encoding of the value that comes next. A value that cannot be stored is encoded all the same.
 pub fn write_canonical(out: &mut Vec<u8>, reader: &mut Reader<'_>) {
     // A field of a row: one level below it.
-    Encoder { path: String::new(), depth: 1, problem: None }.value(out, reader);
+    Encoder { path: Vec::new(), depth: 1, problem: None }.value(out, reader);
 }
 
 /// Appends the canonical encoding of the row that comes next; gives what about it cannot be stored, if anything.
 pub(crate) fn write_canonical_row(out: &mut Vec<u8>, reader: &mut Reader<'_>) -> Option<ValueError> {
-    let mut encoder = Encoder { path: String::new(), depth: 0, problem: None };
+    let mut encoder = Encoder { path: Vec::new(), depth: 0, problem: None };
     encoder.object(out, reader);
     encoder.problem
 }
@@ -73,7 +73,7 @@ pub(crate) fn write_canonical_row(out: &mut Vec<u8>, reader: &mut Reader<'_>) ->
 /// Encodes, and checks on the way. Values are written before it is known whether the text they stand in is JSON to its end.
 struct Encoder {
     /// Where it is below the row: `tags[2].label`.
-    path: String,
+    path: Vec<u8>,
     depth: usize,
     /// The first value that cannot be stored.
     problem: Option<ValueError>,
@@ -88,7 +88,8 @@ impl Encoder {
             Token::Null => out.extend_from_slice(b"null"),
             Token::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
             Token::Int(value) if value.unsigned_abs() <= limits::INTEGER_MAX.unsigned_abs() => write_int(out, value),
-            Token::Int(value) => self.number(out, json_number(value)),
+            #[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
+            Token::Int(value) => self.number(out, value as f64),
             #[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
             Token::Large(value) => self.number(out, value as f64),
             Token::Float(value) => self.number(out, value),
@@ -112,9 +113,9 @@ impl Encoder {
         let mut list = reader.array();
         let mut index = 0;
         while reader.next_item(&mut list) {
-            let mut place = Vec::new();
-            write_uint(&mut place, index);
-            self.path.extend(["[", &finish(place), "]"]);
+            self.path.push(b'[');
+            write_uint(&mut self.path, index);
+            self.path.push(b']');
             self.below(above, array.item(), reader);
             index += 1;
         }
@@ -128,7 +129,10 @@ impl Encoder {
         let mut object = Object::begin(out);
         while let Some(name) = reader.next_name(&mut list) {
             in_order &= count == 0 || utf16_order(&before, &name).is_lt();
-            self.path.extend([if above > 0 { "." } else { "" }, &name]);
+            if above > 0 {
+                self.path.push(b'.');
+            }
+            self.path.extend_from_slice(name.as_bytes());
             self.note(check_key(&name));
             if self.depth == 0
                 && let (Err(error), None) = (EntityName::check_field(&name), &self.problem)
@@ -159,7 +163,7 @@ impl Encoder {
     /// Keeps the first problem.
     fn note(&mut self, check: Result<(), fn(String) -> ValueError>) {
         if let (Err(problem), None) = (check, &self.problem) {
-            self.problem = Some(problem(self.path.clone()));
+            self.problem = Some(problem(finish(self.path.clone())));
         }
     }
 }
@@ -196,12 +200,6 @@ pub(crate) fn sort_members(out: &mut Vec<u8>, start: usize) -> usize {
 fn utf16_order(left: &str, right: &str) -> Ordering {
     let rank = |byte: u8| if byte & 0xfe == 0xee { byte | 0x10 } else { byte };
     left.bytes().map(rank).cmp(right.bytes().map(rank))
-}
-
-/// A number as every JSON library can hold it.
-#[expect(clippy::cast_precision_loss, reason = "canonical numbers are floats")]
-const fn json_number(value: i64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

@@ -150,9 +150,17 @@ impl Intent {
     /// # Errors
     /// When its shape, an id, a value or its size is not as documented. An unknown kind is no error here.
     pub fn parse(text: &str) -> Result<Self, IntentError> {
+        Self::parse_frozen(text).map(|(intent, _)| intent)
+    }
+
+    /// Parses and checks an intent; gives its canonical bytes too.
+    ///
+    /// # Errors
+    /// As [`Intent::parse`].
+    pub fn parse_frozen(text: &str) -> Result<(Self, String), IntentError> {
         let intent = Self::read(text)?;
-        intent.freeze()?;
-        Ok(intent)
+        let canonical = intent.freeze()?;
+        Ok((intent, canonical))
     }
 
     /// Checks an intent that was built; gives its canonical bytes.

@@ -1,8 +1,10 @@
 //! Text where only some of ASCII may stand (RFC 3986 §2.1).
 
+use crate::json::hex_digit;
+
 /// Appends a text with every byte encoded but letters, digits and those of `plain`.
 pub fn percent_encode(out: &mut Vec<u8>, text: &str, plain: &[u8]) {
-    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'A' - 10 };
+    let digit = |nibble: u8| hex_digit(nibble).to_ascii_uppercase();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
             out.push(byte);

@@ -42,15 +42,15 @@ impl PreparedIntent {
     /// Parses an intent. One that is malformed keeps its place, so that the results stay in order.
     pub(crate) fn prepare(raw: &str) -> Self {
         let failed = |code, message| Self { op_id: op_id_of(raw), intent: Err(ErrorDetail::new(code, message)) };
-        let intent = match Intent::parse(raw) {
-            Ok(intent) => intent,
+        let (intent, canonical) = match Intent::parse_frozen(raw) {
+            Ok(parsed) => parsed,
             Err(error) => return failed(error.code(), error.to_string()),
         };
         let written = |kind: &ChangeKind| matches!(kind, ChangeKind::Insert | ChangeKind::Update | ChangeKind::Delete);
         if let Some(change) = intent.changes.iter().find(|change| !written(&change.kind)) {
             return failed(ErrorCode::UnknownKind, format!("this version does not know the kind {:?}", change.kind.as_str()));
         }
-        let digest = Sha256::digest(intent.canonical());
+        let digest = Sha256::digest(canonical);
         let mut hash = [0; 16];
         hash.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         Self { op_id: intent.op_id.clone(), intent: Ok((intent, hash)) }
