@@ -40,6 +40,8 @@ export class Rows {
     // The page's rows go on being shown, as the same objects.
     if (this.#served === undefined) this.#entities.clear();
     else this.#startOver();
+    // Their versions are the former replica's, and another one counts from the same number.
+    for (const { singles } of this.#entities.values()) singles.clear();
     return entities;
   }
 
