@@ -143,6 +143,8 @@ const VERSION = "1";
 class RecordStore {
   readonly #name: string;
   readonly #values: Map<Key, unknown> = new Map();
+  /** The keys in order, once somebody asked for them: a queue is read a few records at a time. */
+  #sorted: Key[] | undefined;
   #nextKey = 1;
 
   constructor(name: string) {
@@ -171,6 +173,7 @@ class RecordStore {
 
   /** Puts a value, or removes it. */
   set(key: Key, value: unknown): void {
+    this.#sort(key, value !== undefined);
     if (value === undefined) this.#values.delete(key);
     else this.#values.set(key, value);
     if (typeof key === "number") this.#nextKey = Math.max(this.#nextKey, key + 1);
@@ -183,9 +186,34 @@ class RecordStore {
 
   /** In order. */
   keys(range?: Range): Key[] {
-    const isInside = (key: Key): boolean => range === undefined || (range.lower <= key && key <= range.upper);
-    return [...this.#values.keys()].filter(isInside).sort((a, b) => Number(a) - Number(b));
+    this.#sorted ??= [...this.#values.keys()].sort((a, b) => Number(a) - Number(b));
+    if (range === undefined) return [...this.#sorted];
+    return this.#sorted.slice(
+      countOf(this.#sorted, (key) => key < range.lower),
+      countOf(this.#sorted, (key) => key <= range.upper),
+    );
   }
+
+  /** Puts a key in its place among the others, or takes it out. */
+  #sort(key: Key, isThere: boolean): void {
+    if (this.#sorted === undefined || this.#values.has(key) === isThere) return;
+    const place = countOf(this.#sorted, (other) => other < key);
+    if (isThere) this.#sorted.splice(place, 0, key);
+    else this.#sorted.splice(place, 1);
+  }
+}
+
+/** How many of the sorted keys come before the first that is not counted. */
+function countOf(keys: readonly Key[], isCounted: (key: Key) => boolean): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const key = keys[middle];
+    if (key !== undefined && isCounted(key)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** The only value of `cursors` that is bytes; the others are a number and a text. */
