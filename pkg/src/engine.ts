@@ -16,6 +16,7 @@ import { Sessions } from "./sessions.ts";
 import { isStalled, sameIdentity, toIdentity, toStatus } from "./status.ts";
 import { guard } from "./thrown.ts";
 import type {
+  Change,
   EntityOf,
   Identity,
   InfiniteQuery,
@@ -252,20 +253,18 @@ export class Engine<S extends object> implements SyncEngine<S> {
   // Writes.
 
   #commit<T>(draft: Draft, value: T): Write<T> {
-    const replica = this.#sessions.running();
-    const accepted = JSON.parse(guard(() => replica.raw.mutate(draft.toJson()))) as RawAccepted;
-    const write = replica.writes.open(accepted.op_id, draft.changes[0]?.rowId ?? "", value);
-    this.#tellMutation(this.#queue.added(accepted.op_id, Object.freeze(draft.changes)));
-    this.#receiveEvents(replica, accepted.events);
-    return write;
+    return this.#queued(Object.freeze(draft.changes), value, (raw) => raw.mutate(draft.toJson()));
   }
 
   #retry(opId: string): Write {
-    const replica = this.#sessions.running();
     const changes = this.#queue.changes(opId);
-    const accepted = JSON.parse(guard(() => replica.raw.retry(opId))) as RawAccepted;
-    const id = changes[0]?.rowId ?? "";
-    const write = replica.writes.open(accepted.op_id, id, id);
+    return this.#queued(changes, changes[0]?.rowId ?? "", (raw) => raw.retry(opId));
+  }
+
+  #queued<T>(changes: readonly Change[], value: T, call: (raw: RawEngine) => string): Write<T> {
+    const replica = this.#sessions.running();
+    const accepted = JSON.parse(guard(() => call(replica.raw))) as RawAccepted;
+    const write = replica.writes.open(accepted.op_id, changes[0]?.rowId ?? "", value);
     this.#tellMutation(this.#queue.added(accepted.op_id, changes));
     this.#receiveEvents(replica, accepted.events);
     return write;

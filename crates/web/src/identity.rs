@@ -8,7 +8,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::browser::{recall_identity, remember_identity};
 
 /// Names the database and lock of an identity: 32 hexadecimal digits of the SHA-256 of `[user_id, tenant_id]`.
-#[wasm_bindgen(js_name = identityKey)]
 pub fn identity_key(user_id: Option<String>, tenant_id: Option<String>) -> String {
     let mut text = vec![b'['];
     for (part, after) in [(user_id, b','), (tenant_id, b']')] {
