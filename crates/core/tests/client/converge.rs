@@ -15,7 +15,7 @@ use crate::tests;
 const ENTITIES: [&str; 2] = ["Note", "Todo"];
 
 /// How often each fault happens, in per cent of the steps. Each seed draws its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Faults {
     disconnect: u64,
     crash: u64,
@@ -35,21 +35,6 @@ struct Faults {
     /// The application asks for a pull or a resync.
     ask: u64,
 }
-
-const NO_FAULTS: Faults = Faults {
-    disconnect: 0,
-    crash: 0,
-    power_cut: false,
-    mangle: 0,
-    truncate: 0,
-    busy: 0,
-    bad: 0,
-    clock: 0,
-    restore: 0,
-    full: 0,
-    takeover: 0,
-    ask: 0,
-};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -316,7 +301,7 @@ impl World {
 
     /// The faults stop: everybody must arrive at the server's rows with nothing left to send.
     fn heal(&mut self) {
-        self.faults = NO_FAULTS;
+        self.faults = Faults::default();
         self.server.busy = 0;
         for node in &mut self.nodes {
             node.disk.failing = 0;
