@@ -61,7 +61,7 @@ enum Action {
     },
     /// Run the random tests for many more seeds and kills than `test` does, and the server under load
     Soak {
-        /// Names of long runs: simulation, damage, leaks, kills, load
+        /// Names of long runs: simulation, json, damage, leaks, kills, load
         names: Vec<String>,
         /// How many times the seeds and kills of `test`
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
