@@ -3,6 +3,7 @@
 // that it can bear witness about it: what stands here and nowhere else has been lost.
 
 import { type MutationQueue, mutationQueueListener, type Unsubscribe, type Write } from "syncline";
+import { oncePerTurn } from "./once_per_turn.ts";
 
 /** Times are in milliseconds since 1970, with fractions; `null` where it has not come to that yet. */
 export interface Life {
@@ -30,7 +31,11 @@ export class Lives {
   readonly #byId = new Map<string, Life>();
   readonly #idByOp = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
-  #isNewsPlanned = false;
+  /** Once for all that changed together. */
+  readonly #tell = oncePerTurn(() => {
+    writeLives(this.#storageKey, this.all().slice(-LIVES_MAX));
+    for (const listener of this.#listeners) listener();
+  });
 
   constructor(storageKey: string) {
     this.#storageKey = storageKey;
@@ -118,17 +123,6 @@ export class Lives {
     this.#byId.set(life.id, { ...life, ...patch(life) });
     this.#tell();
   }
-
-  /** Once for all that changed together. */
-  #tell(): void {
-    if (this.#isNewsPlanned) return;
-    this.#isNewsPlanned = true;
-    queueMicrotask(() => {
-      this.#isNewsPlanned = false;
-      writeLives(this.#storageKey, this.all().slice(-LIVES_MAX));
-      for (const listener of this.#listeners) listener();
-    });
-  }
 }
 
 /** What makes two rows the same message: no author writes the same text twice in one millisecond. */
@@ -136,7 +130,8 @@ export function printOf(author: string, sentAt: string, body: string): string {
   return `${sentAt} ${author} ${body.length > PRINT_CHARS_MAX ? `${body.length}:${body.slice(0, PRINT_CHARS_MAX)}` : body}`;
 }
 
-function now(): number {
+/** The clock of all times that the ledger compares. */
+export function now(): number {
   return performance.timeOrigin + performance.now();
 }
 

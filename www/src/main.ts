@@ -5,6 +5,7 @@ import { createChatEngine } from "./chat.ts";
 import { element } from "./element.ts";
 import { Lives } from "./lives.ts";
 import { chatView } from "./view/chat.ts";
+import { messageOf } from "./view/notice.ts";
 import { signInView } from "./view/sign_in.ts";
 import { openStage } from "./view/stage.ts";
 
@@ -41,8 +42,8 @@ function openChat(account: Account): void {
 }
 
 function showFatal(error: unknown): void {
-  const text = error instanceof Error ? error.message : String(error);
-  document.body.replaceChildren(element("p", { class: "fatal", attributes: { role: "alert" } }, text));
+  const attributes = { role: "alert" };
+  document.body.replaceChildren(element("p", { class: "fatal", attributes }, messageOf(error)));
 }
 
 /** The page, its script and the wasm module open without a server from the second visit on. */

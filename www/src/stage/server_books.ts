@@ -1,12 +1,12 @@
 // What the server holds, asked of its REST query and not of any replica.
 
-import { printOf } from "../lives.ts";
+import { now, printOf } from "../lives.ts";
 import { uncutFetch } from "./cable.ts";
 import type { ServerBooks } from "./ledger.ts";
 
 /** All messages of a channel, or `null` when the server did not answer. */
 export async function askServer(token: string, channel: string): Promise<ServerBooks | null> {
-  const askedAt = performance.timeOrigin + performance.now();
+  const askedAt = now();
   try {
     const response = await uncutFetch("/api/query/messages", {
       method: "POST",

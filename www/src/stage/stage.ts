@@ -3,6 +3,7 @@
 import { knownAccount } from "../accounts.ts";
 import { send } from "../chat.ts";
 import type { Lives } from "../lives.ts";
+import { oncePerTurn } from "../once_per_turn.ts";
 import type { Control } from "./control.ts";
 import { booksOf, type Device, noteArrivals } from "./device.ts";
 import { countUp, type Ledger, type ServerBooks } from "./ledger.ts";
@@ -24,7 +25,10 @@ export class Stage {
   #isAsking = false;
   /** Whether anything happened since the server was last asked. */
   #isStale = true;
-  #isNewsPlanned = false;
+  /** Once for all that changed together. */
+  readonly #tell = oncePerTurn(() => {
+    for (const listener of this.#listeners) listener();
+  });
   #written = 0;
 
   constructor(
@@ -165,16 +169,6 @@ export class Stage {
   #changed(): void {
     this.#isStale = true;
     this.#tell();
-  }
-
-  /** Once for all that changed together. */
-  #tell(): void {
-    if (this.#isNewsPlanned) return;
-    this.#isNewsPlanned = true;
-    queueMicrotask(() => {
-      this.#isNewsPlanned = false;
-      for (const listener of this.#listeners) listener();
-    });
   }
 }
 

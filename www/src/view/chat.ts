@@ -4,6 +4,7 @@ import type { Write } from "syncline";
 import * as chat from "../chat.ts";
 import { avatar, element } from "../element.ts";
 import type { Lives } from "../lives.ts";
+import { oncePerTurn } from "../once_per_turn.ts";
 import { channelListView } from "./channel_list.ts";
 import { conversationView } from "./conversation.ts";
 import { membersView } from "./members.ts";
@@ -81,20 +82,13 @@ function keepCurrent(
   root: HTMLElement,
   views: readonly View[],
 ): void {
-  let asked = false;
-  const render = (): void => {
-    asked = false;
+  const ask = oncePerTurn(() => {
     const state = readState(engine, user, channelOfAddress());
     root.classList.toggle("channel-open", state.wantedChannel !== null);
     root.classList.toggle("channel-shown", state.channel !== null);
     document.title = state.channel === null ? `${user} – Syncline Chat` : `#${state.channel.name} – ${user}`;
     for (const view of views) view.update(state);
-  };
-  const ask = (): void => {
-    // Not an animation frame: a window in the background has none and should be right when it is looked at.
-    if (!asked) queueMicrotask(render);
-    asked = true;
-  };
+  });
   engine.store.subscribe(ask);
   engine.mutations.subscribe(ask);
   engine.onStatus(ask);

@@ -1,6 +1,5 @@
 // The page with two devices: breaks things at the press of a button and keeps the account.
 
-import { SignInError } from "../accounts.ts";
 import { button, element, setText } from "../element.ts";
 import { Lives } from "../lives.ts";
 import { Control } from "../stage/control.ts";
@@ -12,26 +11,21 @@ import { ledgerView } from "./ledger.ts";
 import { messageOf, noticeView } from "./notice.ts";
 import { serverView } from "./server.ts";
 
-/** Opens both devices and shows them; says what is wrong where that cannot be done. */
+/** Opens both devices and shows them. */
 export async function openStage(users: readonly [string, string]): Promise<HTMLElement> {
   const [one, other] = users;
-  try {
-    const devices = [await openDevice(one, 1), await openDevice(other, 2)] as const;
-    const notice = noticeView();
-    const lives = new Lives(`syncline_chat_lives_${one}_${other}`);
-    const stage = new Stage(devices, lives, Control.fromAddress(), notice.show);
-    for (const { engine } of devices) {
-      engine.onError((error) => {
-        if (!error.retryable) notice.show(error.message);
-      });
-    }
-    const root = stageView(stage, notice);
-    open(stage).catch((error: unknown) => notice.show(messageOf(error)));
-    return root;
-  } catch (error) {
-    if (!(error instanceof SignInError)) throw error;
-    return element("p", { class: "fatal", attributes: { role: "alert" } }, error.message);
+  const devices = [await openDevice(one, 1), await openDevice(other, 2)] as const;
+  const notice = noticeView();
+  const lives = new Lives(`syncline_chat_lives_${one}_${other}`);
+  const stage = new Stage(devices, lives, Control.fromAddress(), notice.show);
+  for (const { engine } of devices) {
+    engine.onError((error) => {
+      if (!error.retryable) notice.show(error.message);
+    });
   }
+  const root = stageView(stage, notice);
+  open(stage).catch((error: unknown) => notice.show(messageOf(error)));
+  return root;
 }
 
 async function open(stage: Stage): Promise<void> {
