@@ -1,34 +1,76 @@
-//! The application's writes in the order they were made. Clocks and ids never order anything.
+//! The application's writes in the order in which they are sent: that of their keys on disk, then those that are not there
+//! yet. The keys are given out by the database, so every tab has the same order; clocks and ids never order anything.
 
 use syncline_protocol::{ChangeKind, OpId, limits};
 
 use super::key_index::{KeyIndex, hash};
-use super::mutation_record::{Mutation, MutationState};
+use super::mutation_record::{Durability, Mutation, MutationState};
 
-/// Place in the queue within this client; keys on disk follow the same order.
+/// Names a write within this client, and never another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueuePlace(u32);
 
-/// One write at its place.
-pub(crate) type Entry = (QueuePlace, Box<Mutation>);
+/// Above every key that a database gives out.
+const UNSTORED: u64 = 1 << 62;
+
+/// The writes by place.
+#[derive(Debug, Default)]
+struct Slots {
+    /// From the place `first` on.
+    list: Vec<Option<Box<Mutation>>>,
+    first: u32,
+}
+
+impl Slots {
+    fn add(&mut self, mutation: Box<Mutation>) -> QueuePlace {
+        let place = self.first + u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.list.push(Some(mutation));
+        QueuePlace(place)
+    }
+
+    fn take(&mut self, place: QueuePlace) -> Option<Box<Mutation>> {
+        let index = self.index(place);
+        let mutation = self.list.get_mut(index).and_then(Option::take)?;
+        // Writes go nearly in the order in which they came.
+        let gone = self.list.iter().take_while(|slot| slot.is_none()).count();
+        if gone * 2 > self.list.len() {
+            self.list.drain(..gone);
+            self.first += u32::try_from(gone).unwrap_or(u32::MAX);
+        }
+        Some(mutation)
+    }
+
+    const fn index(&self, place: QueuePlace) -> usize {
+        place.0.wrapping_sub(self.first) as usize
+    }
+
+    fn get(&self, place: QueuePlace) -> Option<&Mutation> {
+        self.list.get(self.index(place))?.as_deref()
+    }
+
+    fn get_mut(&mut self, place: QueuePlace) -> Option<&mut Mutation> {
+        let index = self.index(place);
+        self.list.get_mut(index)?.as_deref_mut()
+    }
+}
 
 /// Every write that was not answered, or failed, or waits for the stream.
 #[derive(Debug, Default)]
 pub(crate) struct MutationQueue {
-    /// In order of the places. Entries are small, so that taking the first of even 100,000 moves less than a megabyte.
-    entries: Vec<Entry>,
+    slots: Slots,
+    /// Places in order. Taking out the first of even 100,000 moves less than half a megabyte.
+    order: Vec<QueuePlace>,
     by_op_id: KeyIndex,
     /// The open write that inserts a row with this id; for dependencies by reference.
     inserts: KeyIndex,
     /// Applied writes by the seq the stream must pass, in order.
     applied: Vec<(u64, QueuePlace)>,
-    next_place: u32,
     failed: usize,
 }
 
 impl MutationQueue {
     pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= limits::QUEUE_TRANSACTIONS_MAX
+        self.order.len() >= limits::QUEUE_TRANSACTIONS_MAX
     }
 
     pub(crate) const fn failed(&self) -> usize {
@@ -37,27 +79,53 @@ impl MutationQueue {
 
     /// Writes the server has not answered.
     pub(crate) fn open(&self) -> usize {
-        self.entries.len() - self.failed - self.applied.len()
+        self.order.len() - self.failed - self.applied.len()
     }
 
-    /// Adds a write at the end; gives its place, or `None` when the same op_id is queued already.
+    /// Adds a write where its key puts it, or at the end; gives its place, or `None` when the same op_id is queued already.
     pub(crate) fn push(&mut self, mutation: Box<Mutation>) -> Option<QueuePlace> {
         if self.find(&mutation.intent.op_id).is_some() {
             return None;
         }
-        let place = QueuePlace(self.next_place);
-        self.next_place += 1;
-        self.by_op_id.insert(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
-        if mutation.state.is_open() {
-            note_inserts(&mut self.inserts, &self.entries, place, &mutation);
-        }
         self.failed += usize::from(matches!(mutation.state, MutationState::Failed(_)));
-        self.entries.push((place, mutation));
+        let op_id = hash(mutation.intent.op_id.as_str().as_bytes());
+        let place = self.slots.add(mutation);
+        self.by_op_id.insert(op_id, place.0);
+        note_inserts(&mut self.inserts, &self.slots, place);
+        let at = self.position(self.rank(place));
+        self.order.insert(at, place);
         Some(place)
     }
 
+    /// What the order goes by.
+    pub(crate) fn rank(&self, place: QueuePlace) -> u64 {
+        self.get(place).and_then(Mutation::key).unwrap_or(UNSTORED + u64::from(place.0))
+    }
+
+    /// The first position whose rank is not below this one.
+    fn position(&self, rank: u64) -> usize {
+        self.order.partition_point(|place| self.rank(*place) < rank)
+    }
+
+    /// Takes note of where a write is kept; says whether that moved it past others.
+    pub(crate) fn set_durability(&mut self, place: QueuePlace, durability: Durability) -> bool {
+        let before = self.position(self.rank(place));
+        if self.order.get(before) != Some(&place) {
+            return false;
+        }
+        self.order.remove(before);
+        if let Some(mutation) = self.get_mut(place) {
+            mutation.durability = durability;
+        }
+        let after = self.position(self.rank(place));
+        self.order.insert(after, place);
+        before != after
+    }
+
     pub(crate) fn remove(&mut self, place: QueuePlace) -> Option<Box<Mutation>> {
-        let (_, mutation) = self.entries.remove(self.position(place)?);
+        let at = self.position(self.rank(place));
+        let mutation = self.slots.take(place)?;
+        self.order.remove(at);
         self.by_op_id.remove(hash(mutation.intent.op_id.as_str().as_bytes()), place.0);
         forget_inserts(&mut self.inserts, place, &mutation);
         self.forget_state(place, &mutation.state);
@@ -65,8 +133,7 @@ impl MutationQueue {
     }
 
     pub(crate) fn set_state(&mut self, place: QueuePlace, state: MutationState) {
-        let Some(at) = self.position(place) else { return };
-        let Some((_, mutation)) = self.entries.get_mut(at) else { return };
+        let Some(mutation) = self.slots.get_mut(place) else { return };
         let before = std::mem::replace(&mut mutation.state, state);
         let seq = match mutation.state {
             MutationState::Pending | MutationState::Sent => return,
@@ -92,10 +159,8 @@ impl MutationQueue {
             }
         }
         self.inserts = KeyIndex::default();
-        for (place, mutation) in &self.entries {
-            if mutation.state.is_open() {
-                note_inserts(&mut self.inserts, &self.entries, *place, mutation);
-            }
+        for place in &self.order {
+            note_inserts(&mut self.inserts, &self.slots, *place);
         }
     }
 
@@ -117,18 +182,13 @@ impl MutationQueue {
         self.applied.first().filter(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place)
     }
 
-    fn position(&self, place: QueuePlace) -> Option<usize> {
-        position(&self.entries, place)
-    }
-
     pub(crate) fn get(&self, place: QueuePlace) -> Option<&Mutation> {
-        mutation_at(&self.entries, place)
+        self.slots.get(place)
     }
 
-    /// For what no index counts: durability, first send, parking.
+    /// For what no index counts: first send, parking, what it replaces.
     pub(crate) fn get_mut(&mut self, place: QueuePlace) -> Option<&mut Mutation> {
-        let at = self.position(place)?;
-        self.entries.get_mut(at).map(|(_, mutation)| &mut **mutation)
+        self.slots.get_mut(place)
     }
 
     pub(crate) fn find(&self, op_id: &OpId) -> Option<QueuePlace> {
@@ -138,47 +198,32 @@ impl MutationQueue {
 
     /// The open write that inserts a row with this id.
     pub(crate) fn insert_of(&self, row_id: &str) -> Option<QueuePlace> {
-        find_insert(&self.inserts, &self.entries, row_id).map(QueuePlace)
+        find_insert(&self.inserts, &self.slots, row_id).map(QueuePlace)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (QueuePlace, &Mutation)> {
-        self.entries.iter().map(|(place, mutation)| (*place, &**mutation))
+        self.order.iter().filter_map(|place| Some((*place, self.get(*place)?)))
     }
 
     /// Where the writes stand for which `is_wanted` says yes.
     pub(crate) fn places(&self, is_wanted: &dyn Fn(&Mutation) -> bool) -> Vec<QueuePlace> {
         self.iter().filter(|(_, mutation)| is_wanted(mutation)).map(|(place, _)| place).collect()
     }
-
-    /// Takes everything out, in order, to put writes from disk in front of what was written before the database opened.
-    pub(crate) fn take_all(&mut self) -> Vec<Entry> {
-        let next_place = self.next_place;
-        let all = std::mem::take(self);
-        self.next_place = next_place;
-        all.entries
-    }
 }
 
-fn position(entries: &[Entry], place: QueuePlace) -> Option<usize> {
-    entries.binary_search_by(|(other, _)| other.cmp(&place)).ok()
-}
-
-fn mutation_at(entries: &[Entry], place: QueuePlace) -> Option<&Mutation> {
-    entries.get(position(entries, place)?).map(|(_, mutation)| &**mutation)
-}
-
-fn find_insert(inserts: &KeyIndex, entries: &[Entry], row_id: &str) -> Option<u32> {
+fn find_insert(inserts: &KeyIndex, slots: &Slots, row_id: &str) -> Option<u32> {
     let is_it = |place: u32| {
-        mutation_at(entries, QueuePlace(place)).is_some_and(|mutation| inserted_rows(mutation).any(|inserted| inserted == row_id))
+        slots.get(QueuePlace(place)).is_some_and(|mutation| inserted_rows(mutation).any(|inserted| inserted == row_id))
     };
     inserts.find(hash(row_id.as_bytes()), &is_it)
 }
 
-/// The last write that inserts a row counts.
-fn note_inserts(inserts: &mut KeyIndex, entries: &[Entry], place: QueuePlace, mutation: &Mutation) {
+/// The last open write that inserts a row counts.
+fn note_inserts(inserts: &mut KeyIndex, slots: &Slots, place: QueuePlace) {
+    let Some(mutation) = slots.get(place).filter(|mutation| mutation.state.is_open()) else { return };
     for row_id in inserted_rows(mutation) {
         let hash = hash(row_id.as_bytes());
-        if let Some(earlier) = find_insert(inserts, entries, row_id) {
+        if let Some(earlier) = find_insert(inserts, slots, row_id) {
             inserts.remove(hash, earlier);
         }
         inserts.insert(hash, place.0);

@@ -4,7 +4,6 @@ use syncline_protocol::ErrorCode;
 
 use super::base::Generation;
 use super::connection::Phase;
-use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationRecordError};
 use super::replica_record::{ReplicaRecord, ReplicaRecordError};
 use super::segment::{SegmentError, read_segment};
@@ -143,26 +142,13 @@ impl Client {
 
     /// Puts the stored writes in front of those made before the database was open, and folds all of them anew.
     fn load_queue(&mut self, stored: Vec<Mutation>) {
-        let early = self.queue.take_all();
-        let mut places: Vec<QueuePlace> = Vec::new();
-        self.storage.forget_unstored();
+        let mut dirty = self.overlay.touched();
         for mutation in stored {
-            places.extend(self.queue.push(Box::new(mutation)));
-        }
-        for (_, mutation) in early {
-            if let Some(place) = self.queue.push(mutation) {
-                self.storage.add_unstored(place);
-                places.push(place);
+            if let Some(place) = self.queue.push(Box::new(mutation)) {
+                dirty.append(&mut self.overlay_insert(place));
             }
         }
-        for entity in self.overlay.clear() {
-            self.changed.insert(entity);
-        }
-        for place in places {
-            if self.queue.get(place).is_some_and(|mutation| mutation.state.shows()) {
-                self.overlay_append(place);
-            }
-        }
+        self.refresh_rows(&dirty);
     }
 }
 

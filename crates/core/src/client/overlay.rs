@@ -72,11 +72,6 @@ impl Overlay {
     pub(crate) fn touched(&self) -> Vec<(EntityIndex, String)> {
         self.rows.iter().map(|row| (row.entity, row.id.clone())).collect()
     }
-
-    /// Takes all rows out; gives their entities.
-    pub(crate) fn clear(&mut self) -> impl Iterator<Item = EntityIndex> {
-        std::mem::take(self).rows.into_iter().map(|row| row.entity)
-    }
 }
 
 /// What a row looks like after more changes: the same rule for every open write.
@@ -105,6 +100,15 @@ pub(crate) fn fold(base: Option<RowText>, changes: &[&IntentChange]) -> Option<R
 /// Folds all steps of a row over its base, leaving out those whose write no longer shows.
 pub(crate) fn fold_steps(base: Option<RowText>, steps: &mut Vec<(QueuePlace, usize)>, queue: &MutationQueue) -> Option<RowText> {
     steps.retain(|(place, _)| queue.get(*place).is_some_and(|mutation| mutation.state.shows()));
+    // A write of another tab may have come in between: all but one stand in order.
+    let rank = |steps: &[(QueuePlace, usize)], at: usize| steps.get(at).map(|(place, index)| (queue.rank(*place), *index));
+    for end in 1..steps.len() {
+        let mut at = end;
+        while at > 0 && rank(steps, at) < rank(steps, at - 1) {
+            steps.swap(at, at - 1);
+            at -= 1;
+        }
+    }
     let change = |(place, index): &(QueuePlace, usize)| queue.get(*place)?.intent.changes.get(*index);
     let mut changes = Vec::with_capacity(steps.len());
     for step in steps.iter() {

@@ -119,7 +119,7 @@ impl Client {
         // A write comes after all that it depends on, so one pass finds those held back by others.
         let mut held: Vec<QueuePlace> = Vec::new();
         let is_held = |held: &[QueuePlace], op_id: &OpId| {
-            !held.is_empty() && self.queue.find(op_id).is_some_and(|place| held.binary_search(&place).is_ok())
+            !held.is_empty() && self.queue.find(op_id).is_some_and(|place| held.contains(&place))
         };
         for (place, mutation) in self.queue.iter().filter(|(_, mutation)| mutation.state.is_open()) {
             let intent = &mutation.intent;

@@ -131,10 +131,6 @@ impl StorageFlow {
         self.compaction = CompactionState::Off;
     }
 
-    pub(crate) fn forget_unstored(&mut self) {
-        self.unstored.clear();
-    }
-
     /// Bytes of rows that wait for the disk.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.commits.iter().map(|commit| commit.put_bytes).sum()
@@ -302,9 +298,11 @@ impl Client {
     }
 
     fn durable(&mut self, place: QueuePlace, durability: Durability) {
-        let Some(mutation) = self.queue.get_mut(place) else { return };
-        mutation.durability = durability;
-        let op_id = mutation.intent.op_id.clone();
+        if self.queue.set_durability(place, durability) {
+            let rows = self.rows_of(place);
+            self.refresh_rows(&rows);
+        }
+        let Some(op_id) = self.queue.get(place).map(|mutation| mutation.intent.op_id.clone()) else { return };
         self.notify(Event::MutationDurable { op_id });
         self.write_is_ready();
     }

@@ -20,25 +20,43 @@ impl Client {
 
     /// Folds the changes of a write that was queued at the end over the view.
     pub(super) fn overlay_append(&mut self, place: QueuePlace) {
-        let Some(mutation) = self.queue.get(place) else { return };
-        for (index, change) in mutation.intent.changes.iter().enumerate() {
-            let entity = self.names.intern(change.entity.as_str());
-            let id = change.row_id.as_str();
-            if self.overlay.row(entity, id).is_none() {
-                let base = self.base.row(entity, id);
-                let (row, version) = base.map_or((None, 0), |(row, version)| (Some(row.to_text()), version));
-                self.overlay.add(OverlayRow { entity, id: id.to_owned(), steps: Vec::new(), row, version });
-            }
-            let Some(touched) = self.overlay.row_mut(entity, id) else { continue };
+        for (index, (entity, id)) in self.rows_of(place).into_iter().enumerate() {
+            self.touch(entity, &id);
+            let change = self.queue.get(place).and_then(|mutation| mutation.intent.changes.get(index));
+            let (Some(touched), Some(change)) = (self.overlay.row_mut(entity, &id), change) else { continue };
             touched.steps.push((place, index));
             // All earlier steps are folded in already.
             let row = fold(touched.row.clone(), &[change]);
             if row != touched.row {
                 touched.row = row;
                 touched.version = self.log.advance();
-                self.log.record(entity, id);
+                self.log.record(entity, &id);
                 self.changed.insert(entity);
             }
+        }
+    }
+
+    /// Puts a write that may stand before others over the rows it touches; they show it once they are refreshed.
+    pub(super) fn overlay_insert(&mut self, place: QueuePlace) -> Vec<(EntityIndex, String)> {
+        let rows = self.rows_of(place);
+        if self.queue.get(place).is_none_or(|mutation| !mutation.state.shows()) {
+            return Vec::new();
+        }
+        for (index, (entity, id)) in rows.iter().enumerate() {
+            self.touch(*entity, id);
+            if let Some(touched) = self.overlay.row_mut(*entity, id) {
+                touched.steps.push((place, index));
+            }
+        }
+        rows
+    }
+
+    /// Makes sure that the overlay has a row.
+    fn touch(&mut self, entity: EntityIndex, id: &str) {
+        if self.overlay.row(entity, id).is_none() {
+            let base = self.base.row(entity, id);
+            let (row, version) = base.map_or((None, 0), |(row, version)| (Some(row.to_text()), version));
+            self.overlay.add(OverlayRow { entity, id: id.to_owned(), steps: Vec::new(), row, version });
         }
     }
 
