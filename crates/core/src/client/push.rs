@@ -192,6 +192,9 @@ impl Client {
 
     fn send_flight(&mut self) {
         let Some(mut flight) = self.push.flight.take() else { return };
+        // While the batch was marked, the stream may have confirmed one that an earlier connection had sent. The outcomes will be
+        // those of what is sent.
+        flight.writes.retain(|(place, _)| self.queue.get(*place).is_some());
         let first_sent_at = self.link.greeted_at;
         let mut transactions: Vec<RawJson> = Vec::with_capacity(flight.writes.len());
         for (place, op_id) in &flight.writes {

@@ -3,7 +3,7 @@
 use syncline_core::client::Input;
 use syncline_protocol::{ChangeKind, Timestamp};
 
-use crate::script::{Script, closed, frame};
+use crate::script::{Script, closed, frame, page};
 use crate::tests;
 
 tests! {
@@ -101,6 +101,35 @@ tests! {
         assert_eq!(script.sent(), op_ids);
         script.outcomes(&[(first, r#""status":"rejected","error":{"code":"POLICY_DENIED","message":"?"}"#), (second, dependency)]);
         script.expect(&["failed: POLICY_DENIED", "failed: DEPENDENCY_FAILED"]);
+    }
+
+    fn a_write_that_is_confirmed_while_its_batch_is_marked_is_not_sent_again() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        let first = script.sent().remove(0);
+        script.give(closed(1006));
+        script.write();
+        script.wait_for_retry();
+        script.give(Input::SocketOpened);
+        script.held = Some(Vec::new());
+        script.welcome("stream", 5);
+        script.log.clear();
+        // Both are in the batch that is being marked. Now the stream shows that the first one was applied.
+        let replica: serde_json::Value = serde_json::from_slice(script.disk.now.replica.as_ref().unwrap()).unwrap();
+        let client_id = replica["client_id"].as_str().unwrap();
+        let own = format!(
+            r#"{{"op_id":"{first}","client_id":"{client_id}","issued_at":0,"committed_at":0,"schema":0,"first_seq":6,"last_seq":6}}"#
+        );
+        let more = format!(r#","type":"frame","transactions":[{own}]"#);
+        script.give(Input::Received(page(5, 6, "").replace(r#","transactions":[]"#, &more)));
+        script.store_held();
+        script.expect(&["push 1"]);
+        let second = script.sent().remove(0);
+        assert_ne!(first, second);
+        script.outcomes(&[(&second, r#""status":"applied","first_seq":7,"last_seq":7"#)]);
+        script.expect(&[]);
     }
 
     fn writes_leave_the_queue_by_the_seqs_of_their_outcomes() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind};
+use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind, StorageRequest};
 use syncline_protocol::{ChangeKind, ClientMessage, Timestamp};
 
 use crate::disk::Disk;
@@ -14,6 +14,8 @@ pub(crate) struct Script {
     pub(crate) now: u64,
     pub(crate) log: String,
     pub(crate) disk: Disk,
+    /// Requests that the disk was not given yet; without a list it gets each at once.
+    pub(crate) held: Option<Vec<StorageRequest>>,
     /// The transactions of each push.
     pub(crate) pushed: Vec<Vec<String>>,
     pub(crate) last_push: u64,
@@ -37,6 +39,7 @@ impl Script {
             now: 1_700_000_000_000,
             log: String::new(),
             disk: Disk::default(),
+            held: None,
             pushed: Vec::new(),
             last_push: 0,
             pull: None,
@@ -84,7 +87,10 @@ impl Script {
                     format!("pull {path_and_query}")
                 }
                 Output::Store(request) => {
-                    self.store(request.kind, request.id);
+                    match &mut self.held {
+                        Some(held) => held.push(request),
+                        None => self.store(request.kind, request.id),
+                    }
                     continue;
                 }
                 Output::Notify(Event::TokenNeeded { code }) => format!("token needed: {code}"),
@@ -102,6 +108,14 @@ impl Script {
     pub(crate) fn store(&mut self, kind: StorageKind, request: RequestId) {
         let result = self.disk.execute(kind);
         self.client.handle_input(Timestamp(self.now), Input::Stored { request, result });
+    }
+
+    /// Carries out what was held back, and holds back nothing more.
+    pub(crate) fn store_held(&mut self) {
+        for request in self.held.take().unwrap_or_default() {
+            self.store(request.kind, request.id);
+        }
+        self.drain();
     }
 
     pub(crate) fn write(&mut self) {
