@@ -48,7 +48,7 @@ const SOAKS: &[Soak] = &[
     Soak {
         name: "kills",
         about: "the server killed while clients write, started again, compared",
-        arguments: &["test", "--package", "syncline-server", "--test", "wire", "kill::"],
+        arguments: &["test", "--package", "syncline-server", "--test", "wire", "kill_under_load::"],
     },
     Soak {
         name: "load",

@@ -1,28 +1,23 @@
-//! The real program, killed in the middle of its work: what it acknowledged is there, once.
+//! The real program as a process: how it starts, ends and explains itself.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::history::soak;
 use crate::http_client::Http;
-use crate::socket_client::PATIENCE;
-use crate::test_server::{push_of, todo};
 
 pub(crate) struct Program {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Program {
-    fn start(db: &Path) -> Self {
+    /// Runs it for development on a database.
+    pub(crate) fn start(db: &Path) -> Self {
         Self::run(Command::new(env!("CARGO_BIN_EXE_syncline")).args(["dev", "--db"]).arg(db))
     }
 
@@ -36,7 +31,7 @@ impl Program {
         Self { child, address }
     }
 
-    async fn session(&self, user: &str) -> Http {
+    pub(crate) async fn session(&self, user: &str) -> Http {
         let mut http = Http::new(self.address, None);
         let session = http.post("/api/auth/session", &json!({"user_id": user})).await.ok();
         http.token = session["token"].as_str().map(str::to_owned);
@@ -48,80 +43,6 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Pushes until the server is gone; the transactions in order, and how many of them were acknowledged.
-async fn push_until_killed(http: Http, user: String, acknowledged: Arc<AtomicU64>) -> (Vec<Value>, usize) {
-    let mut sent = Vec::new();
-    let mut done = 0;
-    loop {
-        let write = todo(&format!("{user}-{}", sent.len()), "x");
-        sent.push(write.clone());
-        let call = http.try_post("/api/sync/push", &push_of(Some(&user), None, &[write])).await;
-        let Some(answer) = call else { return (sent, done) };
-        assert_eq!(answer["results"][0]["status"], "applied", "{answer}");
-        done = sent.len();
-        acknowledged.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_acknowledged_write_survives_a_kill_exactly_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = folder.path().join("killed.db");
-    for round in 0..3 * soak() {
-        let mut program = Program::start(&db);
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let mut writers = Vec::new();
-        for writer in 0..4 {
-            let user = format!("user{round}{writer}");
-            let http = program.session(&user).await;
-            writers.push((http.clone(), user.clone(), tokio::spawn(push_until_killed(http, user, acknowledged.clone()))));
-        }
-        let enough = async {
-            while acknowledged.load(Ordering::Relaxed) < 60 + 37 * (round % 9) {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, enough).await.unwrap();
-        program.child.kill().unwrap();
-        program.child.wait().unwrap();
-
-        let again = Program::start(&db);
-        for (http, user, writer) in writers {
-            let (sent, done) = timeout(PATIENCE, writer).await.unwrap().unwrap();
-            let http = Http::new(again.address, http.token);
-            let mut replays = Vec::new();
-            for batch in sent.chunks(50) {
-                let answer = http.post("/api/sync/push", &push_of(Some(&user), None, batch)).await.ok();
-                replays.extend(answer["results"].as_array().unwrap().clone());
-            }
-            for (n, result) in replays.iter().enumerate() {
-                assert_eq!(result["status"], "applied", "{user}-{n}: {result}");
-                assert!(n >= done || result["replayed"] == true, "{user}-{n} was acknowledged and then forgotten");
-            }
-            let rows = http.post("/api/query/Todo", &json!({"id": {"$like": format!("{user}-")}})).await.ok();
-            assert_eq!(rows.as_array().unwrap().len(), sent.len());
-        }
-        check_log(&again).await;
-    }
-}
-
-/// The log has no gaps and every row entered it once.
-async fn check_log(program: &Program) {
-    let http = program.session("reader").await;
-    let (mut since, mut rows) = (0, std::collections::BTreeSet::new());
-    loop {
-        let page = http.get(&format!("/api/sync/pull?since={since}")).await.ok();
-        for change in page["changes"].as_array().unwrap() {
-            assert_eq!(change["seq"], since + 1);
-            since += 1;
-            assert!(rows.insert(change["row_id"].to_string()), "{change}");
-        }
-        if page["has_more"] == false {
-            return;
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod http_client;
 mod isolation;
 mod jwt;
 mod kill;
+mod kill_under_load;
 mod membership;
 mod origins;
 mod pull;
