@@ -1,6 +1,7 @@
 //! Build, demo, test and checks of Syncline; `cargo xtask` lists the commands.
 
 mod browsers;
+mod crash;
 mod demo;
 mod deny;
 mod figures;
@@ -67,6 +68,8 @@ enum Action {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         times: u32,
     },
+    /// Kill a browser again and again while a page writes, and look for everything that was acknowledged
+    Crash(crash::Wishes),
     /// Build the wasm modules and the npm package, and check the size budget
     Build,
     /// Show what a page downloads, before and after gzip
@@ -116,6 +119,7 @@ fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
         Action::Test { list: true, .. } => println!("{}", test::list()),
         Action::Test { suites, list: false } => test::run(repo, &suites)?,
         Action::Soak { names, times } => soak::run(repo, times, &names)?,
+        Action::Crash(wishes) => crash::run(repo, wishes)?,
         Action::Build => {
             let manifest = package::build_within_budget(repo)?;
             println!("{}", size::report(repo, &manifest, false)?);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use super::Suite;
 use crate::browsers::{self, Browser};
+use crate::crash::{self, Killed};
 use crate::npm::{self, Packages};
 use crate::process::Program;
 use crate::repo::Repo;
@@ -45,6 +46,16 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "readme", about: "the README's own lines in an empty Vite folder, in Chromium", run: readme },
     Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
     Suite { name: "hostile", about: "portals, other versions and epochs, wrong clocks, no storage: in Chromium", run: hostile },
+    Suite {
+        name: "crash-chromium",
+        about: "Chromium killed while a page writes: nothing acknowledged is lost or doubled",
+        run: |repo| crash::run(repo, crash::Wishes::short(Killed::Chromium, KILLS)),
+    },
+    Suite {
+        name: "crash-firefox",
+        about: "the same in Firefox",
+        run: |repo| crash::run(repo, crash::Wishes::short(Killed::Firefox, KILLS)),
+    },
 ];
 
 fn native(repo: &Repo) -> anyhow::Result<()> {
@@ -169,6 +180,8 @@ fn test_files(repo: &Repo, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Kills of a test run; `cargo xtask crash` does more.
+const KILLS: u32 = 5;
 const BROWSER_TESTS: &str = "tests/browser";
 const WEBDRIVER_TESTS: &str = "tests/webdriver";
 const RUNNER_VARIABLE: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER";

@@ -1,0 +1,59 @@
+// What a run of kills came to.
+
+/** Counts over all kills. Lists hold what must never happen, so they stay short or are the finding. */
+export class Figures {
+  kills = 0;
+  acknowledged = 0;
+  survivors = 0;
+  lost = [];
+  torn = [];
+  refused = [];
+  wiped = 0;
+  wipes_provoked = 0;
+  wipes_reported = 0;
+  identity_forgotten = 0;
+  /** Starts at which the browser could not open its store. */
+  unreadable = [];
+  problems = [];
+  server_lost = [];
+  server_doubled = [];
+  server_differs = [];
+  handover_ms = [];
+
+  /** What a comparison found. */
+  add({ lost, survivors, torn, refused }) {
+    this.lost.push(...lost);
+    this.survivors += survivors;
+    this.torn.push(...torn);
+    this.refused.push(...refused);
+  }
+
+  /** What must be zero and is not. A store that was deleted on purpose takes unsent writes with it. */
+  failures(isWiping) {
+    const always = ["torn", "refused", "server_doubled", "server_differs"];
+    const names = isWiping ? always : [...always, "lost", "server_lost"];
+    const bad = names.filter((name) => this[name].length > 0);
+    if (!isWiping && this.wiped > 0) bad.push("wiped");
+    return bad;
+  }
+
+  /** As printed: numbers, and the first few of what must not be. */
+  summary() {
+    const shown = {};
+    for (const [name, value] of Object.entries(this)) {
+      if (name === "handover_ms") shown[name] = spread(value);
+      else if (!Array.isArray(value)) shown[name] = value;
+      else shown[name] = value.length === 0 ? 0 : { count: value.length, first: value.slice(0, EXAMPLES) };
+    }
+    return shown;
+  }
+}
+
+const EXAMPLES = 5;
+
+function spread(values) {
+  if (values.length === 0) return null;
+  const sorted = values.map(Math.round).sort((a, b) => a - b);
+  const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
+  return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: sorted.at(-1) };
+}
