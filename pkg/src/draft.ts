@@ -83,6 +83,11 @@ export class Draft {
     this.#stage(entity, id, undefined);
   }
 
+  /** Adds a change as the queue shows it. Whether it fits is decided when the transaction is handed over. */
+  add({ kind, entity, rowId, data }: Change): void {
+    this.#push(kind, entity, rowId, data);
+  }
+
   #push(kind: ChangeKind, entity: string, rowId: string, fields: object | undefined): Change["data"] {
     const encoded = kind === "delete" ? undefined : encodeFields(fields, entity);
     this.changes.push(

@@ -71,12 +71,18 @@ export class Engine<S extends object> implements SyncEngine<S> {
       takeStatus: (raw) => this.#takeStatus(raw),
     });
     this.#rows = new Rows(onThrow);
+    const rows = this.#rows;
     this.#queue = new Queue(
-      { retry: (opId) => this.#retry(opId), remove: (opId) => this.#remove(opId) },
+      {
+        retry: (opId) => this.#retry(opId),
+        edit: (opId, changes) => this.#edit(opId, changes),
+        remove: (opId) => this.#remove(opId),
+        settled: () => this.#onDemand(({ settled }, access) => settled(access)),
+        row: (entity, id) => rows.get(entity, id),
+      },
       onThrow,
     );
     this.mutations = this.#queue;
-    const rows = this.#rows;
     this.store = Object.freeze({
       get: <E extends EntityOf<S>>(entity: E, id: string) => rows.get(entity, id) as Row<S, E> | undefined,
       list: <E extends EntityOf<S>>(entity: E) => rows.list(entity) as unknown as readonly Row<S, E>[],
@@ -261,11 +267,19 @@ export class Engine<S extends object> implements SyncEngine<S> {
     return this.#queued(changes, changes[0]?.rowId ?? "", (raw) => raw.retry(opId));
   }
 
+  #edit(opId: string, changes: readonly Change[]): Write {
+    const draft = new Draft(this.#rows);
+    for (const change of changes) draft.add(change);
+    return this.#queued(Object.freeze(draft.changes), draft.changes[0]?.rowId ?? "", (raw) =>
+      raw.edit(opId, draft.toJson()),
+    );
+  }
+
   #queued<T>(changes: readonly Change[], value: T, call: (raw: RawEngine) => string): Write<T> {
     const replica = this.#sessions.running();
     const accepted = JSON.parse(guard(() => call(replica.raw))) as RawAccepted;
     const write = replica.writes.open(accepted.op_id, changes[0]?.rowId ?? "", value);
-    this.#tellMutation(this.#queue.added(accepted.op_id, changes));
+    this.#tellMutations(this.#queue.added(accepted.op_id, changes));
     this.#receiveEvents(replica, accepted.events);
     return write;
   }
@@ -334,7 +348,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#syncs += 1;
         break;
       default:
-        this.#tellMutation(this.#queue.took(event));
+        this.#tellMutations(this.#queue.took(event));
     }
   }
 
@@ -363,8 +377,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#news.add(() => this.#rows.notify([...new Set(entities)]));
   }
 
-  #tellMutation(transition: MutationTransition | undefined): void {
-    if (transition !== undefined) this.#news.add(() => this.#queue.notify(transition));
+  #tellMutations(transitions: readonly MutationTransition[]): void {
+    for (const transition of transitions) this.#news.add(() => this.#queue.notify(transition));
   }
 }
 

@@ -73,6 +73,12 @@ async function reach<S extends object>(access: Access<S>, isMet: () => boolean):
   if (!isMet()) throw unreachable(access);
 }
 
+/** Waits until the server has answered everything that it can be asked, however long that takes. */
+export async function settled<S extends object>({ engine, news, sessions }: Access<S>): Promise<void> {
+  sessions.running();
+  await news.until(() => awaited(engine.mutations.list()).length === 0);
+}
+
 /** What the server will still answer, of a list in order: neither failed nor waiting for one that failed. */
 function awaited(list: readonly Mutation[]): readonly string[] {
   const held = new Set<string>();

@@ -24,6 +24,8 @@ export interface RawEngine {
   setToken(token: string | undefined): string;
   mutate(changesJson: string): string;
   retry(opId: string): string;
+  /** Puts other changes in place of those of a write that the server does not have. */
+  edit(opId: string, changesJson: string): string;
   remove(opId: string): string;
   rowJson(entity: string, id: string): string | undefined;
   rowVersion(entity: string, id: string): number;
@@ -87,12 +89,14 @@ export type RawEvent =
   | { readonly type: "mutation_confirmed"; readonly op_id: string; readonly seq: number }
   | { readonly type: "mutation_failed"; readonly op_id: string; readonly error: RawError }
   | { readonly type: "mutation_removed"; readonly op_id: string }
+  | { readonly type: "mutation_held"; readonly op_id: string; readonly on: string }
+  | { readonly type: "mutation_replaced"; readonly op_id: string; readonly by: string }
   | { readonly type: "mutation_lost"; readonly op_id: string; readonly error: RawError }
   | { readonly type: "token_needed"; readonly code: string }
   | { readonly type: "identity_flipped" }
   | { readonly type: "problem"; readonly code: string; readonly message: string };
 
-/** What `mutate` and `retry` give. */
+/** What `mutate`, `retry` and `edit` give. */
 export interface RawAccepted {
   readonly op_id: string;
   readonly row_ids: readonly string[];

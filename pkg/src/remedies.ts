@@ -26,7 +26,7 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   UNKNOWN_KIND: "Update the older of the two sides.",
   OP_ID_REUSED: "Use a new op_id for every write. From this package it is a bug: report it.",
   OUTCOME_UNKNOWN: "Compare with the row as it is now, then retry or remove the write.",
-  DEPENDENCY_FAILED: "Retry or remove the failed write first, then this one.",
+  DEPENDENCY_FAILED: "Retry or edit it once what it needs is there, or remove it.",
   BUSY: "Nothing: the engine tries again.",
   IDENTITY_CHANGED:
     "Nothing: the engine resolves the session again and opens that user's rows. Call `notifySessionChanged()` after every sign-in and sign-out.",

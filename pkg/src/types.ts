@@ -117,32 +117,72 @@ export interface Mutation {
   readonly changes: readonly Change[];
   /** Why it failed; `null` otherwise. */
   readonly error: SynclineError | null;
-  /** The op_ids of earlier transactions that must apply first. */
+  /**
+   * The op_ids of earlier transactions that must apply first. One of a failed transaction among them means that this one is
+   * held: it is sent once the application has retried, edited or removed that one.
+   */
   readonly waitingOn: readonly string[];
   /** When the application wrote it, in milliseconds since 1970. */
   readonly issuedAt: number;
 }
 
-/** A transaction moved on. `removed`: the application discarded it, or it was replaced by a retry. */
+/**
+ * A transaction moved on. `removed`: the application discarded it, or another one stands for it, which `replacedBy` names.
+ * `pending` after `sent`: it is held by one that failed, which is in `mutation.waitingOn`.
+ */
 export type MutationTransition = {
   /** The transaction's first change; all are in `mutation.changes`. */
   readonly change: Change;
   readonly mutation: Mutation;
 } & (
   | { readonly status: "failed"; readonly error: SynclineError }
-  | { readonly status: Exclude<MutationStatus, "failed"> | "removed"; readonly error: null }
+  | { readonly status: "removed"; readonly error: null; readonly replacedBy: string | null }
+  | { readonly status: Exclude<MutationStatus, "failed">; readonly error: null }
 );
+
+/** A transaction whose effect was taken back. */
+export interface Rollback {
+  readonly mutation: Mutation;
+  readonly error: SynclineError;
+  /** The rows it had touched, each as it is shown now: with the application's other writes, without this one. */
+  readonly rows: readonly {
+    readonly entity: string;
+    readonly id: string;
+    readonly row: { readonly id: string; readonly [field: string]: Value } | undefined;
+  }[];
+}
 
 /** The writes that the server has not confirmed, in the order in which they are sent. */
 export interface MutationQueue {
   /** The same frozen array until the queue changes. */
   list(): readonly Mutation[];
-  /** Writes a failed transaction again as a new one, with a new op_id at the end of the queue. */
+  /** Whether the server has not answered something that shows in the rows. */
+  readonly hasPending: boolean;
+  /**
+   * Resolves when the server has answered everything that it can be asked, whatever it said and however long that takes.
+   * What is held by a failed transaction waits for the application and is not waited for.
+   */
+  settled(): Promise<void>;
+  /**
+   * Writes a failed transaction again as a new one, with a new op_id at the end of the queue. What was held by it goes on
+   * behind it.
+   */
   retry(opId: string): Write;
-  /** Discards a transaction that failed or was not sent yet; its effect disappears from the rows. */
+  /**
+   * Puts other changes in place of those of a transaction that failed or was not sent yet, as a new one at the end of the
+   * queue. What depended on it goes on behind it. A function gets the present changes.
+   * @throws SynclineError when the changes cannot be stored; then nothing happened.
+   */
+  edit(opId: string, changes: readonly Change[] | ((changes: readonly Change[]) => readonly Change[])): Write;
+  /**
+   * Discards a transaction that failed or was not sent yet; its effect disappears from the rows. What depended on it goes on
+   * without it, or fails with `DEPENDENCY_FAILED`.
+   */
   remove(opId: string): void;
   /** Calls `listener` once for each transition of each transaction. */
   subscribe(listener: (transition: MutationTransition) => void): Unsubscribe;
+  /** Calls `listener` when a transaction failed, once its effect is gone from the rows. */
+  onRollback(listener: (rollback: Rollback) => void): Unsubscribe;
 }
 
 /** What the engine does about the server at the moment. */

@@ -15,15 +15,15 @@ interface OpenWrite {
 /** Why nobody waits for the answer any more. */
 type AbandonCode = "NOT_STARTED" | "IDENTITY_CHANGED";
 
-/** Writes by op_id, from the call until the server's answer. */
+/** Writes by op_id, from the call until the server's answer. Several may stand and fall with one transaction. */
 export class Writes {
-  readonly #open: Map<string, OpenWrite> = new Map();
+  readonly #open: Map<string, OpenWrite[]> = new Map();
 
   /** Makes the write that the application gets; awaiting it gives `value`. */
   open<T>(opId: string, id: string, value: T): Write<T> {
     const durable = defer<void>();
     const confirmed = defer<Confirmation>();
-    this.#open.set(opId, { isDurable: false, durable, confirmed });
+    this.#open.set(opId, [{ isDurable: false, durable, confirmed }]);
     return asWrite(
       durable.promise.then(() => value),
       id,
@@ -36,10 +36,17 @@ export class Writes {
   settle(event: RawEvent): void {
     switch (event.type) {
       case "mutation_durable": {
-        const write = this.#open.get(event.op_id);
-        if (write === undefined) return;
-        write.isDurable = true;
-        write.durable.resolve();
+        for (const write of this.#open.get(event.op_id) ?? []) {
+          write.isDurable = true;
+          write.durable.resolve();
+        }
+        break;
+      }
+      // What becomes of the other one becomes of this one.
+      case "mutation_replaced": {
+        const writes = this.#open.get(event.op_id) ?? [];
+        this.#open.delete(event.op_id);
+        this.#open.set(event.by, [...(this.#open.get(event.by) ?? []), ...writes]);
         break;
       }
       // The server applied it; it is on its disk, so nothing is left to wait for.
@@ -70,7 +77,7 @@ export class Writes {
 
   /** Takes over the writes of another replica of the same database. */
   adopt(other: Writes): void {
-    for (const [opId, write] of other.#open) this.#open.set(opId, write);
+    for (const [opId, writes] of other.#open) this.#open.set(opId, writes);
     other.#open.clear();
   }
 
@@ -81,8 +88,8 @@ export class Writes {
 
   /** The same for those alone that never reached the disk. */
   abandonUnstored(code: AbandonCode, why: string): void {
-    for (const [opId, { isDurable }] of [...this.#open]) {
-      if (!isDurable) this.#abandonOne(opId, code, why);
+    for (const [opId, writes] of [...this.#open]) {
+      if (writes.some(({ isDurable }) => !isDurable)) this.#abandonOne(opId, code, why);
     }
   }
 
@@ -97,12 +104,14 @@ export class Writes {
 
   /** Nothing more is heard of a write: it was lost or not, and this is the server's answer or why there is none. */
   #close(opId: string, lost: SynclineError | undefined, outcome: Confirmation | SynclineError): void {
-    const write = this.#open.get(opId);
+    const writes = this.#open.get(opId) ?? [];
     this.#open.delete(opId);
-    if (lost === undefined) write?.durable.resolve();
-    else write?.durable.reject(lost);
-    if (outcome instanceof SynclineError) write?.confirmed.reject(outcome);
-    else write?.confirmed.resolve(outcome);
+    for (const { durable, confirmed } of writes) {
+      if (lost === undefined) durable.resolve();
+      else durable.reject(lost);
+      if (outcome instanceof SynclineError) confirmed.reject(outcome);
+      else confirmed.resolve(outcome);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // A raw engine in memory, with the same interface and events as the one in WebAssembly, whose server is the test.
 
 import type {
+  RawAccepted,
   RawChange,
   RawEngine,
   RawError,
@@ -17,8 +18,9 @@ type Fields = { readonly [field: string]: RawRow[string] };
 interface Queued {
   readonly opId: string;
   status: RawMutation["status"];
-  readonly changes: readonly RawChange[];
+  changes: readonly RawChange[];
   error: RawError | null;
+  waitingOn: readonly string[];
 }
 interface Logged {
   readonly entity: string;
@@ -117,7 +119,12 @@ export class FakeRaw implements RawEngine {
   retry(opId: string): string {
     const failed = this.#take(opId);
     if (failed?.status !== "failed") throw Object.assign(new Error("not failed"), { code: "NOT_SUPPORTED" });
-    return this.#enqueue(failed.changes, [{ type: "mutation_removed", op_id: opId }]);
+    return this.#enqueue(failed.changes, opId);
+  }
+
+  edit(opId: string, changesJson: string): string {
+    if (this.#take(opId) === undefined) throw Object.assign(new Error("unknown"), { code: "NOT_FOUND" });
+    return this.#enqueue(JSON.parse(changesJson) as RawChange[], opId);
   }
 
   remove(opId: string): string {
@@ -149,12 +156,12 @@ export class FakeRaw implements RawEngine {
   }
 
   mutationsJson(): string {
-    const list: RawMutation[] = this.#queue.map(({ opId, status, changes, error }) => ({
+    const list: RawMutation[] = this.#queue.map(({ opId, status, changes, error, waitingOn }) => ({
       op_id: opId,
       status,
       changes,
       error,
-      waiting_on: [],
+      waiting_on: waitingOn,
       issued_at: 1,
     }));
     return JSON.stringify(list);
@@ -270,6 +277,28 @@ export class FakeRaw implements RawEngine {
     this.#send([{ type: "mutation_failed", op_id: opId, error }, ...this.#changed()]);
   }
 
+  /** The server did not look at it, because another one failed. */
+  hold(opId: string, on: string): void {
+    Object.assign(this.#find(opId), { status: "pending", waitingOn: [on] });
+    this.#send([{ type: "mutation_held", op_id: opId, on }]);
+  }
+
+  /** The core makes it anew, because of a call about another one. */
+  reissue(opId: string): string {
+    const { op_id: by, events } = JSON.parse(this.#enqueue(this.#find(opId).changes, opId)) as RawAccepted;
+    this.#take(opId);
+    this.#send([...events, ...this.#changed()]);
+    return by;
+  }
+
+  /** The core takes a write into the one before it. */
+  fold(into: string, opId: string, changes: readonly RawChange[]): void {
+    this.#take(opId);
+    this.#find(into).changes = changes;
+    this.#send([{ type: "mutation_replaced", op_id: opId, by: into }]);
+    this.#stored(opId);
+  }
+
   lose(opId: string, error: RawError): void {
     this.#take(opId);
     this.#send([{ type: "mutation_lost", op_id: opId, error }, ...this.#changed()]);
@@ -286,11 +315,14 @@ export class FakeRaw implements RawEngine {
     this.#send(events);
   }
 
-  #enqueue(changes: readonly RawChange[], before: readonly RawEvent[] = []): string {
+  #enqueue(changes: readonly RawChange[], replaced?: string): string {
     this.#world.ops += 1;
     const opId = String(this.#world.ops).padStart(32, "0");
     this.#unstored.add(opId);
-    this.#queue.push({ opId, status: "pending", changes, error: null });
+    this.#queue.push({ opId, status: "pending", changes, error: null, waitingOn: [] });
+    if (replaced !== undefined) this.#unstored.delete(replaced);
+    const before: RawEvent[] =
+      replaced === undefined ? [] : [{ type: "mutation_replaced", op_id: replaced, by: opId }];
     const events = [...before, ...this.#changed()];
     return JSON.stringify({ op_id: opId, row_ids: changes.map(({ row_id }) => row_id), events });
   }

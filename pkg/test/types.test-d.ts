@@ -93,6 +93,26 @@ mutationQueueListener(chat.mutations, ({ status, change, error }) => {
   else same<Same<typeof error, null>>();
   return [change.kind, change.entity, code];
 });
+chat.mutations.subscribe((transition) => {
+  if (transition.status === "removed") same<Same<typeof transition.replacedBy, string | null>>();
+  // @ts-expect-error: what failed was not replaced
+  if (transition.status === "failed") transition.replacedBy;
+});
+const shorter: Write = chat.mutations.edit("op", (changes) =>
+  changes.map((change) => ({ ...change, data: { ...change.data, text: "short" } })),
+);
+void chat.mutations.edit("op", [{ entity: "message", rowId: "m1", kind: "delete" }]);
+// @ts-expect-error: a patch alone does not say which row
+void chat.mutations.edit("op", { text: "short" });
+// @ts-expect-error: no such kind of change
+void chat.mutations.edit("op", [{ entity: "message", rowId: "m1", kind: "upsert" }]);
+same<Same<typeof chat.mutations.hasPending, boolean>>();
+same<Same<ReturnType<typeof chat.mutations.settled>, Promise<void>>>();
+chat.mutations.onRollback(({ mutation, error, rows }) => {
+  same<Same<typeof error, SynclineError>>();
+  const title: Value | undefined = rows[0]?.row?.title;
+  return [mutation.opId, title];
+});
 
 // The status tells its cases apart.
 const { connection, storage } = chat.status;
@@ -180,4 +200,4 @@ createSyncEngine("https://app.example", { colour: "red" });
 // @ts-expect-error: the address is missing
 createSyncEngine({ token: "t" });
 
-export const used: readonly unknown[] = [id, confirmed, list, made];
+export const used: readonly unknown[] = [id, confirmed, list, made, shorter];

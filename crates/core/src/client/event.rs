@@ -57,6 +57,21 @@ pub enum Event {
         /// Which.
         op_id: OpId,
     },
+    /// The server did not look at a write because one that it depends on failed: it was not sent, as far as anybody is
+    /// concerned, and waits until the application has dealt with that one.
+    MutationHeld {
+        /// Which.
+        op_id: OpId,
+        /// The failed one.
+        on: OpId,
+    },
+    /// Another write stands for this one from now on, and what becomes of that one becomes of this.
+    MutationReplaced {
+        /// Which.
+        op_id: OpId,
+        /// The other one.
+        by: OpId,
+    },
     /// A write was rolled back before it was on disk and will never be sent.
     MutationLost {
         /// Which.
@@ -111,6 +126,14 @@ impl Event {
                 object.text("op_id", op_id.as_str());
                 error.write(object.name("error"));
             }
+            Self::MutationHeld { op_id, on } => {
+                object.text("op_id", op_id.as_str());
+                object.text("on", on.as_str());
+            }
+            Self::MutationReplaced { op_id, by } => {
+                object.text("op_id", op_id.as_str());
+                object.text("by", by.as_str());
+            }
             Self::TokenNeeded { code } => object.text("code", code),
             Self::IdentityFlipped => {}
             Self::Problem { code, message } => {
@@ -132,6 +155,8 @@ impl Event {
             Self::MutationConfirmed { .. } => "mutation_confirmed",
             Self::MutationFailed { .. } => "mutation_failed",
             Self::MutationRemoved { .. } => "mutation_removed",
+            Self::MutationHeld { .. } => "mutation_held",
+            Self::MutationReplaced { .. } => "mutation_replaced",
             Self::MutationLost { .. } => "mutation_lost",
             Self::TokenNeeded { .. } => "token_needed",
             Self::IdentityFlipped => "identity_flipped",

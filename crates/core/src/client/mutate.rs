@@ -8,8 +8,8 @@ use syncline_protocol::{
 use super::connection::Phase;
 use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, Mutation, MutationState, Parked};
-use super::{Client, ClientError, Event, NewChange};
+use super::mutation_record::{Durability, Mutation};
+use super::{Client, ClientError, NewChange};
 
 /// A write that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +57,15 @@ impl Client {
         if self.queue.is_full() {
             return Err(ClientError::QueueFull);
         }
+        self.set_now(now);
+        self.accept(changes)
+    }
+
+    /// The same for what stands for a write that is in the queue already.
+    pub(super) fn accept(&mut self, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
         if changes.is_empty() || changes.len() > limits::TRANSACTION_CHANGES_MAX {
             return Err(ClientError::Size);
         }
-        self.set_now(now);
         let mut staged = Staged::default();
         let mut after = Vec::new();
         for change in changes {
@@ -72,9 +77,14 @@ impl Client {
         let built = staged.changes;
         let after = after.into_iter().filter_map(|place| Some(self.queue.get(place)?.intent.op_id.clone())).collect();
         let op_id = self.rng.op_id();
-        let row_ids = built.iter().map(|change| change.row_id.clone()).collect();
-        let intent = Intent { op_id: op_id.clone(), after, issued_at: self.now, schema: self.config.schema, changes: built };
+        self.enqueue(Intent { op_id, after, issued_at: self.now, schema: self.config.schema, changes: built })
+    }
+
+    /// Freezes a transaction and adds it to the queue and to the view.
+    pub(super) fn enqueue(&mut self, intent: Intent) -> Result<Accepted, ClientError> {
         let text = intent.freeze().map_err(refused)?;
+        let op_id = intent.op_id.clone();
+        let row_ids = intent.changes.iter().map(|change| change.row_id.clone()).collect();
         if let Some(place) = self.queue.push(Box::new(Mutation::new(intent, text, Durability::Unstored))) {
             self.storage.add_unstored(place);
             self.overlay_append(place);
@@ -109,9 +119,16 @@ impl Client {
         }
         let mut base = None;
         if let Some(index) = index {
-            let preceding = self.overlay.row(index, row_id.as_str()).and_then(|touched| touched.steps.last());
-            if let Some(mutation) = preceding.and_then(|(place, _)| self.queue.get(*place)) {
-                if let (true, Some((place, _))) = (mutation.state.is_open(), preceding) {
+            // An update of a row that is not there, because its insert failed, is nothing that an insert could need.
+            let counts = |(place, at): &&(QueuePlace, usize)| {
+                let change = self.queue.get(*place).and_then(|mutation| mutation.intent.changes.get(*at));
+                !inserts || change.is_some_and(|change| change.kind != ChangeKind::Update)
+            };
+            let preceding = self.overlay.row(index, row_id.as_str()).and_then(|touched| touched.steps.iter().rfind(counts));
+            if let Some((place, _)) = preceding
+                && let Some(mutation) = self.queue.get(*place)
+            {
+                if mutation.state.is_open() {
                     note(after, *place);
                 }
                 base = Some(Base::OpId(mutation.intent.op_id.clone()));
@@ -129,7 +146,12 @@ impl Client {
     /// Names the open writes that insert a row whose id stands in the value.
     fn find_references(&self, reader: &mut Reader<'_>, after: &mut Vec<QueuePlace>) {
         match reader.token() {
-            Token::Text(text) => self.queue.insert_of(&text).into_iter().for_each(|place| note(after, place)),
+            Token::Text(text) => {
+                let insert = self.queue.insert_of(&text);
+                if let Some(place) = insert.filter(|place| self.queue.get(*place).is_some_and(Mutation::shows)) {
+                    note(after, place);
+                }
+            }
             Token::Array => {
                 let mut list = reader.array();
                 while reader.next_item(&mut list) {
@@ -144,74 +166,6 @@ impl Client {
             }
             Token::Null | Token::Bool(_) | Token::Int(_) | Token::Large(_) | Token::Float(_) => {}
         }
-    }
-
-    /// Queues a failed write again, as a new one at the end of the queue; gives its op_id.
-    ///
-    /// # Errors
-    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
-    pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
-        let (place, mutation) = self.queued(op_id)?;
-        if !matches!(mutation.state, MutationState::Failed(_)) {
-            return Err(wrong_state(op_id, &mutation.state, "only a failed one can be tried again"));
-        }
-        let again = |change: &IntentChange| NewChange {
-            entity: change.entity.as_str().to_owned(),
-            row_id: Some(change.row_id.as_str().to_owned()),
-            kind: change.kind.clone(),
-            data: change.data.as_ref().map(|data| data.get().to_owned()),
-        };
-        let changes = mutation.intent.changes.iter().map(again).collect();
-        let accepted = self.mutate(now, changes)?;
-        self.supersede(place, &accepted.op_id);
-        Ok(accepted.op_id)
-    }
-
-    /// Discards a write that failed or was not sent yet.
-    ///
-    /// # Errors
-    /// When no write has this op_id, or it is on its way.
-    pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
-        self.set_now(now);
-        let (place, mutation) = self.queued(op_id)?;
-        let failed = matches!(mutation.state, MutationState::Failed(_));
-        // What the server has no room for did not reach it, although it says `sent`.
-        let unsent = mutation.state == MutationState::Pending || mutation.parked == Parked::UntilRestart;
-        if !failed && (!unsent || self.push.carries(place)) {
-            return Err(wrong_state(op_id, &mutation.state, "it may have reached the server"));
-        }
-        self.discard(place);
-        Ok(())
-    }
-
-    fn queued(&self, op_id: &OpId) -> Result<(QueuePlace, &Mutation), ClientError> {
-        let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
-        found.ok_or_else(|| ClientError::UnknownMutation(op_id.as_str().to_owned()))
-    }
-
-    /// Takes a failed write out of the queue; its record stays until the one that tries it again is on disk.
-    fn supersede(&mut self, place: QueuePlace, by: &OpId) {
-        let Some(old) = self.queue.remove(place) else { return };
-        if let Some(again) = self.queue.find(by).and_then(|again| self.queue.get_mut(again)) {
-            again.replaces = old.key().or(old.replaces);
-        }
-        self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
-    }
-
-    /// Takes a write out of queue and view, in memory and on disk.
-    pub(super) fn discard(&mut self, place: QueuePlace) {
-        let rows = self.rows_of(place);
-        let Some(mutation) = self.queue.remove(place) else { return };
-        self.refresh_rows(&rows);
-        if mutation.durability == Durability::Storing {
-            self.storage.note_discarded(place);
-        }
-        // The next `Enqueue` leaves out what the queue no longer has.
-        let mut keys = Vec::new();
-        keys.extend(mutation.key());
-        keys.extend(mutation.replaces);
-        self.remove_from_queue(&keys);
-        self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
     }
 }
 
@@ -263,8 +217,4 @@ fn refused(error: IntentError) -> ClientError {
         // Data that is missing was refused before. The enum is open to newer reasons, which a size describes least wrongly.
         _ => ClientError::Size,
     }
-}
-
-fn wrong_state(op_id: &OpId, state: &MutationState, problem: &'static str) -> ClientError {
-    ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: state.name(), problem }
 }

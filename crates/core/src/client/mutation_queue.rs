@@ -205,6 +205,11 @@ impl MutationQueue {
         self.order.iter().filter_map(|place| Some((*place, self.get(*place)?)))
     }
 
+    /// A write and those that come after it.
+    pub(crate) fn iter_from(&self, place: QueuePlace) -> impl Iterator<Item = (QueuePlace, &Mutation)> {
+        self.iter().skip(self.position(self.rank(place)))
+    }
+
     /// Where the writes stand for which `is_wanted` says yes.
     pub(crate) fn places(&self, is_wanted: &dyn Fn(&Mutation) -> bool) -> Vec<QueuePlace> {
         self.iter().filter(|(_, mutation)| is_wanted(mutation)).map(|(place, _)| place).collect()

@@ -1,7 +1,7 @@
 //! One write of the application, as it waits in the queue and lies on disk. Format: `docs/storage.md`, "Mutation record".
 
 use syncline_protocol::json::{JsonError, Object, Reader, Slot};
-use syncline_protocol::{ErrorDetail, Intent, Timestamp};
+use syncline_protocol::{ErrorDetail, Intent, OpId, Timestamp};
 
 use super::replica_record::read_number;
 
@@ -34,11 +34,6 @@ impl MutationState {
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self, Self::Pending | Self::Sent)
     }
-
-    /// Whether it shows in the view.
-    pub(crate) const fn shows(&self) -> bool {
-        !matches!(self, Self::Failed(_))
-    }
 }
 
 /// Whether a write is on disk.
@@ -65,8 +60,12 @@ pub(crate) struct Mutation {
     /// By the server's clock.
     pub(crate) first_sent_at: Option<Timestamp>,
     pub(crate) parked: Parked,
-    /// The record of the failed write that this one tries again. It goes once this one is on disk, so that at no time neither is.
-    pub(crate) replaces: Option<u64>,
+    /// Whether it stands aside while the view is made without it.
+    pub(crate) aside: bool,
+    /// The write that this one was made of, for the tabs that know that one.
+    pub(crate) instead_of: Option<OpId>,
+    /// Records of writes that this one stands for. They go once this one is on disk, so that at no time neither is.
+    pub(crate) replaces: Vec<u64>,
 }
 
 /// Whether an open write is held back.
@@ -86,6 +85,7 @@ struct Stored<'a> {
     intent: Option<&'a str>,
     error: Option<ErrorDetail>,
     first_sent_at: Option<u64>,
+    instead_of: Option<String>,
 }
 
 impl<'a> Stored<'a> {
@@ -97,6 +97,7 @@ impl<'a> Stored<'a> {
             &mut [
                 ("error", Slot::OptionalNested(&mut |reader| stored.error = Some(ErrorDetail::read(reader)))),
                 ("first_sent_at", Slot::OptionalUint(&mut stored.first_sent_at)),
+                ("instead_of", Slot::OptionalText(&mut stored.instead_of)),
             ],
         );
         reader.finish().map(|()| stored)
@@ -113,7 +114,22 @@ pub(crate) enum MutationRecordError {
 impl Mutation {
     /// A write that was never sent; `text` is the intent's canonical bytes.
     pub(crate) fn new(intent: Intent, text: String, durability: Durability) -> Self {
-        Self { intent, text, state: MutationState::Pending, durability, first_sent_at: None, parked: Parked::No, replaces: None }
+        Self {
+            intent,
+            text,
+            state: MutationState::Pending,
+            durability,
+            first_sent_at: None,
+            parked: Parked::No,
+            aside: false,
+            instead_of: None,
+            replaces: Vec::new(),
+        }
+    }
+
+    /// Whether it shows in the view.
+    pub(crate) const fn shows(&self) -> bool {
+        !self.aside && !matches!(self.state, MutationState::Failed(_))
     }
 
     /// The key on disk, once it is there.
@@ -141,6 +157,9 @@ impl Mutation {
             None => object.raw("error", "null"),
         }
         object.uint_or_null("first_sent_at", first_sent_at.map(|at| at.0));
+        if let Some(op_id) = &self.instead_of {
+            object.text("instead_of", op_id.as_str());
+        }
         object.end();
         out
     }
@@ -159,8 +178,10 @@ impl Mutation {
             ("sent", _) => MutationState::Sent,
             _ => return Err(MutationRecordError::Corrupt),
         };
-        let durability = Durability::Stored(key);
-        let first_sent_at = stored.first_sent_at.map(Timestamp);
-        Ok(Self { intent, text, state, durability, first_sent_at, parked: Parked::No, replaces: None })
+        let mut mutation = Self::new(intent, text, Durability::Stored(key));
+        mutation.state = state;
+        mutation.first_sent_at = stored.first_sent_at.map(Timestamp);
+        mutation.instead_of = stored.instead_of.and_then(|op_id| OpId::parse(op_id).ok());
+        Ok(mutation)
     }
 }

@@ -4,6 +4,7 @@ use syncline_protocol::{ChangeKind, IntentChange, RowText, positions, sort_posit
 
 use super::key_index::{KeyIndex, hash};
 use super::mutation_queue::{MutationQueue, QueuePlace};
+use super::mutation_record::Mutation;
 use super::names::EntityIndex;
 
 /// One row that open writes touch.
@@ -99,7 +100,7 @@ pub(crate) fn fold(base: Option<RowText>, changes: &[&IntentChange]) -> Option<R
 
 /// Folds all steps of a row over its base, leaving out those whose write no longer shows.
 pub(crate) fn fold_steps(base: Option<RowText>, steps: &mut Vec<(QueuePlace, usize)>, queue: &MutationQueue) -> Option<RowText> {
-    steps.retain(|(place, _)| queue.get(*place).is_some_and(|mutation| mutation.state.shows()));
+    steps.retain(|(place, _)| queue.get(*place).is_some_and(Mutation::shows));
     // A write of another tab may have come in between: all but one stand in order.
     let rank = |steps: &[(QueuePlace, usize)], at: usize| steps.get(at).map(|(place, index)| (queue.rank(*place), *index));
     for end in 1..steps.len() {

@@ -5,6 +5,7 @@ use syncline_protocol::{
 };
 
 use super::backoff::Backoff;
+use super::held::Waiting;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, Mutation, MutationState, Parked};
 use super::storage_flow::Records;
@@ -116,15 +117,9 @@ impl Client {
     fn next_batch(&self, count_max: usize, bytes_max: usize) -> Vec<(QueuePlace, OpId)> {
         let mut bytes = 0;
         let mut batch = Vec::new();
-        // A write comes after all that it depends on, so one pass finds those held back by others.
-        let mut held: Vec<QueuePlace> = Vec::new();
-        let is_held = |held: &[QueuePlace], op_id: &OpId| {
-            !held.is_empty() && self.queue.find(op_id).is_some_and(|place| held.contains(&place))
-        };
-        for (place, mutation) in self.queue.iter().filter(|(_, mutation)| mutation.state.is_open()) {
-            let intent = &mutation.intent;
-            if mutation.parked != Parked::No || intent.after.iter().any(|op_id| is_held(&held, op_id)) {
-                held.push(place);
+        let mut waiting = Waiting::default();
+        for (place, mutation) in self.queue.iter() {
+            if self.waits_for(&mut waiting, place, mutation).is_some() || !mutation.state.is_open() {
                 continue;
             }
             if !matches!(mutation.durability, Durability::Stored(_) | Durability::MemoryOnly) {
@@ -135,7 +130,7 @@ impl Client {
                 break;
             }
             bytes += mutation.text.len();
-            batch.push((place, intent.op_id.clone()));
+            batch.push((place, mutation.intent.op_id.clone()));
         }
         batch
     }
@@ -284,9 +279,14 @@ impl Client {
         }
         self.push.processed.clear();
         let mut again = false;
+        let mut dependents = Vec::new();
         for (result, (place, _)) in answer.results.iter().zip(&flight.writes) {
-            again |= self.take_outcome(*place, result);
+            match &result.error {
+                Some(error) if is_dependency_failure(result) => dependents.push((*place, error.clone())),
+                Some(_) | None => again |= self.take_outcome(*place, result),
+            }
         }
+        again |= self.dependencies_failed(&dependents);
         if again {
             let delay = self.push.backoff.next_ms(&mut self.rng);
             self.timers.set(Timer::PushRetry, self.now.plus_ms(delay));
@@ -330,17 +330,6 @@ impl Client {
     fn not_evaluated(&mut self, place: QueuePlace, error: Option<&ErrorDetail>) -> bool {
         let Some(error) = error else { return true };
         let code = ErrorCode::from_code(&error.code);
-        if code == Some(ErrorCode::DependencyFailed) {
-            let Some(mutation) = self.queue.get(place) else { return false };
-            let waits = mutation.intent.after.iter().any(|op_id| {
-                let other = self.queue.find(op_id).and_then(|other| self.queue.get(other));
-                other.is_some_and(|other| other.state.is_open())
-            });
-            if !waits {
-                self.fail_mutation(place, error.clone());
-            }
-            return waits;
-        }
         if code.is_some_and(ErrorCode::is_retryable) {
             return true;
         }
@@ -364,18 +353,26 @@ impl Client {
     }
 
     /// A write will not be applied: its changes leave the view, its record stays with the reason.
-    fn fail_mutation(&mut self, place: QueuePlace, error: ErrorDetail) {
+    pub(super) fn fail_mutation(&mut self, place: QueuePlace, error: ErrorDetail) {
         let Some(mutation) = self.queue.get(place) else { return };
         let op_id = mutation.intent.op_id.clone();
-        let state = MutationState::Failed(error.clone());
-        let record = mutation.key().map(|key| (key, mutation.encode(&state, mutation.first_sent_at)));
         let rows = self.rows_of(place);
-        self.queue.set_state(place, state);
+        self.queue.set_state(place, MutationState::Failed(error.clone()));
         self.refresh_rows(&rows);
-        if let Some((key, record)) = record {
-            self.store_failure(key, record, op_id.clone());
-        }
+        self.store_failure(place);
         self.notify(Event::MutationFailed { op_id, error });
+    }
+
+    /// Stores that a write failed, if it did and is on disk.
+    pub(super) fn store_failure(&mut self, place: QueuePlace) {
+        let failed = self.queue.get(place).filter(|mutation| matches!(mutation.state, MutationState::Failed(_)));
+        if let Some(mutation) = failed
+            && let Some(key) = mutation.key()
+        {
+            let record = mutation.encode(&mutation.state, mutation.first_sent_at);
+            let op_id = mutation.intent.op_id.clone();
+            self.store_state(key, record, Some(op_id));
+        }
     }
 
     /// Takes applied writes that the shown rows contain out of queue and overlay, and recomputes their rows and those that are
@@ -408,6 +405,12 @@ impl Client {
         }
         rows
     }
+}
+
+/// Whether one that it depends on did not apply.
+fn is_dependency_failure(result: &OutcomeResult) -> bool {
+    let code = result.error.as_ref().and_then(|error| ErrorCode::from_code(&error.code));
+    result.status == OutcomeStatus::NotEvaluated && code == Some(ErrorCode::DependencyFailed)
 }
 
 /// An outcome that says `applied` without a seq could not be told from the stream.

@@ -202,10 +202,11 @@ impl Client {
         }
     }
 
-    /// Stores the end of a write in the queue.
-    pub(super) fn store_failure(&mut self, key: u64, record: Vec<u8>, op_id: OpId) {
+    /// Stores what became of a write in the queue, and whether that was its end.
+    pub(super) fn store_state(&mut self, key: u64, record: Vec<u8>, ended: Option<OpId>) {
+        self.storage.owed.forget_record(key);
         self.storage.owed.put.push((key, record));
-        self.storage.owed.processed.push(op_id);
+        self.storage.owed.processed.extend(ended);
         self.repeat_queue_update();
     }
 
@@ -317,7 +318,7 @@ impl Client {
         for place in std::mem::take(&mut self.storage.unstored) {
             let Some(mutation) = self.queue.get_mut(place) else { continue };
             mutation.durability = Durability::Storing;
-            remove.extend(mutation.replaces);
+            remove.extend_from_slice(&mutation.replaces);
             records.push(mutation.encode(&mutation.state, mutation.first_sent_at));
             places.push(place);
         }
@@ -380,8 +381,10 @@ impl Client {
                 let mut remove = Vec::new();
                 for (place, key) in places.iter().zip(keys) {
                     if let Some(mutation) = self.queue.get_mut(*place) {
-                        mutation.replaces = None;
+                        mutation.replaces.clear();
                         self.durable(*place, Durability::Stored(key));
+                        // It may have failed while it was on its way to the disk.
+                        self.store_failure(*place);
                     } else if let Some(at) = self.storage.discarded.iter().position(|discarded| discarded == place) {
                         self.storage.discarded.swap_remove(at);
                         remove.push(key);

@@ -5,6 +5,7 @@ use syncline_protocol::{ChangeKind, OpId, RowText, positions, sort_positions};
 
 use super::Client;
 use super::base::Generation;
+use super::held::Waiting;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Mutation, MutationState};
 use super::names::EntityIndex;
@@ -39,7 +40,7 @@ impl Client {
     /// Puts a write that may stand before others over the rows it touches; they show it once they are refreshed.
     pub(super) fn overlay_insert(&mut self, place: QueuePlace) -> Vec<(EntityIndex, String)> {
         let rows = self.rows_of(place);
-        if self.queue.get(place).is_none_or(|mutation| !mutation.state.shows()) {
+        if !self.queue.get(place).is_some_and(Mutation::shows) {
             return Vec::new();
         }
         for (index, (entity, id)) in rows.iter().enumerate() {
@@ -155,14 +156,16 @@ impl Client {
     pub fn mutations_json(&self) -> String {
         let mut out = Vec::new();
         let mut list = Array::begin(&mut out);
-        for (_, mutation) in self.queue.iter() {
-            self.write_mutation(list.item(), mutation);
+        let mut waiting = Waiting::default();
+        for (place, mutation) in self.queue.iter() {
+            let root = self.waits_for(&mut waiting, place, mutation).filter(|root| *root != place);
+            self.write_mutation(list.item(), mutation, root);
         }
         list.end();
         finish(out)
     }
 
-    fn write_mutation(&self, out: &mut Vec<u8>, mutation: &Mutation) {
+    fn write_mutation(&self, out: &mut Vec<u8>, mutation: &Mutation, root: Option<QueuePlace>) {
         let mut object = Object::begin(out);
         object.text("op_id", mutation.intent.op_id.as_str());
         object.text("status", mutation.state.name());
@@ -183,11 +186,14 @@ impl Client {
             MutationState::Failed(error) => error.write(object.name("error")),
             MutationState::Pending | MutationState::Sent | MutationState::Applied(_) => object.raw("error", "null"),
         }
-        let unresolved = mutation.intent.after.iter().filter(|op_id| {
+        let after = &mutation.intent.after;
+        let unresolved = after.iter().filter(|op_id| {
             let other = self.queue.find(op_id).and_then(|place| self.queue.get(place));
             other.is_some_and(|other| !matches!(other.state, MutationState::Applied(_)))
         });
-        object.texts("waiting_on", &mut unresolved.map(OpId::as_str));
+        // What it waits for through others is what the application has to deal with.
+        let root = root.and_then(|root| Some(&self.queue.get(root)?.intent.op_id)).filter(|root| !after.contains(root));
+        object.texts("waiting_on", &mut unresolved.chain(root).map(OpId::as_str));
         object.end();
     }
 }

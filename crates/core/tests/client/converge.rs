@@ -243,7 +243,7 @@ impl World {
         NewChange { entity, row_id: Some(id), kind, data }
     }
 
-    /// Retries or discards something of the queue.
+    /// Retries, edits or discards something of the queue.
     fn settle_one(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let mutations = node.mutations();
@@ -252,11 +252,21 @@ impl World {
         }
         let mutation = &mutations[self.random.below(mutations.len())];
         let op_id = OpId::parse(mutation["op_id"].as_str().unwrap()).unwrap();
-        let now = node.device_time(self.now);
-        let result =
-            if self.random.percent(50) { node.client.retry(now, &op_id).map(drop) } else { node.client.remove(now, &op_id) };
+        let (before, now) = (node.client.mutations_json(), node.device_time(self.now));
+        let result = match self.random.below(4) {
+            0 | 1 => node.client.retry(now, &op_id).map(drop),
+            2 => node.client.remove(now, &op_id),
+            _ => {
+                let changes = vec![self.change()];
+                let node = &mut self.nodes[index];
+                node.client.edit(now, &op_id, changes).map(drop)
+            }
+        };
+        let node = &mut self.nodes[index];
         if result.is_ok() {
             self.settled.insert(op_id.to_string());
+        } else {
+            assert_eq!(node.client.mutations_json(), before, "a refused call leaves nothing behind");
         }
         node.drain();
     }
@@ -286,15 +296,23 @@ impl World {
             }
             let is_open = |mutation: &&Value| matches!(mutation["status"].as_str(), Some("pending" | "sent"));
             assert_eq!(status.pending, mutations.iter().filter(is_open).count());
+            node.held();
             // I2: what was promised is on disk, or at the server, or the application was told what became of it.
             let stored: Vec<String> =
                 node.disk.now.queue.values().map(|record| String::from_utf8_lossy(record).into_owned()).collect();
             for op_id in node.durable.difference(&self.settled) {
-                let on_disk = || stored.iter().any(|record| record.contains(op_id.as_str()));
-                let at_server = || self.server.has_answered(&OpId::parse(op_id.as_str()).unwrap());
-                // A backup need not have what the application was told to be confirmed.
-                let was_told = || !self.histories.is_empty() && node.ended.contains(op_id);
-                assert!(at_server() || on_disk() || was_told(), "{op_id} was durable and is nowhere");
+                let is_somewhere = |op_id: &str| {
+                    let on_disk = stored.iter().any(|record| record.contains(&format!(r#""op_id":"{op_id}""#)));
+                    let at_server = || self.server.has_answered(&OpId::parse(op_id).unwrap());
+                    // A backup need not have what the application was told to be confirmed, and what it discarded is gone.
+                    let was_told = || (!self.histories.is_empty() && node.ended.contains(op_id)) || self.settled.contains(op_id);
+                    on_disk || at_server() || was_told()
+                };
+                let mut stands_for = Some(op_id);
+                while let Some(op_id) = stands_for.filter(|op_id| !is_somewhere(op_id.as_str())) {
+                    stands_for = node.replaced.get(op_id);
+                }
+                assert!(stands_for.is_some(), "{op_id} was durable and is nowhere");
             }
         }
     }
@@ -315,7 +333,7 @@ impl World {
             self.run_until_quiet();
             let done = |node: &Node| {
                 let status = node.status();
-                let arrived = status.seq == self.server.head && status.pending == 0;
+                let arrived = status.seq == self.server.head && status.pending == node.held().len();
                 arrived && status.connection == Connection::Live && status.storage == StorageState::Indexeddb
             };
             if self.nodes.iter().all(done) {
@@ -349,14 +367,50 @@ impl World {
         self.check();
         for node in &mut self.nodes {
             let failed = node.mutations().iter().filter(|mutation| mutation["status"] == "failed").count();
-            assert_eq!(node.mutations().len(), failed, "what is left in the queue has failed");
-            assert_eq!(node.disk.now.queue.len(), failed, "and so on disk");
+            let left = failed + node.held().len();
+            assert_eq!(node.mutations().len(), left, "what is left in the queue has failed, or waits for one that has");
+            assert_eq!(node.disk.now.queue.len(), left, "and so on disk");
             // I5: what is on disk is what is shown.
             let mut reopened = Node::new(&mut self.random, node.disk.clone(), self.now);
             reopened.store_one(self.now);
             assert_eq!(reopened.status().seq, self.server.head);
+            let states = |node: &Node| -> Vec<String> {
+                let state = |it: &Value| format!("{} {} {} {}", it["op_id"], it["status"], it["error"]["code"], it["waiting_on"]);
+                node.mutations().iter().map(state).collect()
+            };
+            assert_eq!(states(&reopened), states(node));
             for entity in ENTITIES {
                 assert_eq!(reopened.rows(entity), node.rows(entity));
+            }
+        }
+    }
+
+    /// The application deals with what failed, until nothing is left of the queue: then everybody shows the server's rows.
+    fn deal_with_failures(&mut self) {
+        for index in 0..self.nodes.len() {
+            for _ in 0..1_000 {
+                let node = &mut self.nodes[index];
+                let mutations = node.mutations();
+                let Some(failed) = mutations.iter().find(|mutation| mutation["status"] == "failed") else { break };
+                let op_id = OpId::parse(failed["op_id"].as_str().unwrap()).unwrap();
+                let now = node.device_time(self.now);
+                if self.random.percent(80) || node.client.retry(now, &op_id).is_err() {
+                    node.client.remove(now, &op_id).unwrap();
+                }
+                node.drain();
+                self.settled.insert(op_id.to_string());
+                self.heal();
+                self.check_arrival();
+            }
+        }
+        for node in &mut self.nodes {
+            assert_eq!(node.mutations(), Vec::<Value>::new());
+            assert!(node.disk.now.queue.is_empty());
+            for entity in ENTITIES {
+                let there = self.server.rows.iter().filter(|((of, _), _)| of == entity);
+                let there: BTreeMap<String, Row> = there.map(|((_, id), (_, row))| (id.clone(), row.clone())).collect();
+                let shown: BTreeMap<String, Row> = node.rows(entity).into_iter().map(|(id, row)| (id, fields_of(row))).collect();
+                assert_eq!(shown, there);
             }
         }
     }
@@ -401,6 +455,7 @@ fn run(seed: u64, faults: bool, steps: usize) {
     }
     world.heal();
     world.check_arrival();
+    world.deal_with_failures();
 }
 
 tests! {

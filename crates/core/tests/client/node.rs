@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) durable: BTreeSet<String>,
     /// op_ids whose end it was told.
     pub(crate) ended: BTreeSet<String>,
+    /// op_ids that another one stands for.
+    pub(crate) replaced: BTreeMap<String, String>,
     /// What the server had when the application last asked for it.
     pub(crate) asked_at: Option<u64>,
     /// What a JavaScript cache built of deltas holds.
@@ -65,6 +67,7 @@ impl Node {
             events: Vec::new(),
             durable: BTreeSet::new(),
             ended: BTreeSet::new(),
+            replaced: BTreeMap::new(),
             asked_at: None,
             mirror: BTreeMap::new(),
             wants_open: false,
@@ -125,6 +128,9 @@ impl Node {
             }
             Event::MutationConfirmed { op_id, .. } | Event::MutationRemoved { op_id } => {
                 self.ended.insert(op_id.to_string());
+            }
+            Event::MutationReplaced { op_id, by } => {
+                self.replaced.insert(op_id.to_string(), by.to_string());
             }
             _ => {}
         }
@@ -229,8 +235,9 @@ impl Node {
         }
         self.disk.cut_power(lost);
         let (durable, ended) = (std::mem::take(&mut self.durable), std::mem::take(&mut self.ended));
+        let replaced = std::mem::take(&mut self.replaced);
         *self = Self::with_clock(random, std::mem::take(&mut self.disk), now, self.clock_ahead_ms);
-        (self.durable, self.ended) = (durable, ended);
+        (self.durable, self.ended, self.replaced) = (durable, ended, replaced);
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -239,6 +246,24 @@ impl Node {
 
     pub(crate) fn mutations(&self) -> Vec<Value> {
         serde_json::from_str(&self.client.mutations_json()).unwrap()
+    }
+
+    /// Those of the queue that wait for one that failed, told from the list alone.
+    pub(crate) fn held(&self) -> BTreeSet<String> {
+        let (mut failed, mut held) = (BTreeSet::new(), BTreeSet::new());
+        for mutation in self.mutations() {
+            let op_id = mutation["op_id"].as_str().unwrap().to_owned();
+            let waits = mutation["waiting_on"].as_array().unwrap().iter().map(|other| other.as_str().unwrap());
+            let is_held = waits.clone().any(|other| failed.contains(other));
+            if mutation["status"] == "failed" {
+                failed.insert(op_id);
+            } else if is_held && mutation["status"] == "pending" {
+                assert!(waits.clone().any(|other| !held.contains(other)), "it names what the application has to deal with");
+                failed.insert(op_id.clone());
+                held.insert(op_id);
+            }
+        }
+        held
     }
 
     /// The whole view of an entity, read fresh, by id.

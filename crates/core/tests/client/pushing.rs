@@ -100,7 +100,9 @@ tests! {
         script.expect(&["push 2"]);
         assert_eq!(script.sent(), op_ids);
         script.outcomes(&[(first, r#""status":"rejected","error":{"code":"POLICY_DENIED","message":"?"}"#), (second, dependency)]);
-        script.expect(&["failed: POLICY_DENIED", "failed: DEPENDENCY_FAILED"]);
+        script.expect(&["failed: POLICY_DENIED", "held"]);
+        script.pass(60_000);
+        assert!(!script.log.contains("push"), "a held write is not sent: {}", script.log);
     }
 
     fn a_write_that_is_confirmed_while_its_batch_is_marked_is_not_sent_again() {

@@ -98,6 +98,7 @@ impl Script {
                 Output::Notify(Event::Problem { code, .. }) => format!("problem {}", code.code()),
                 Output::Notify(Event::MutationLost { error, .. }) => format!("lost: {}", error.code),
                 Output::Notify(Event::MutationFailed { error, .. }) => format!("failed: {}", error.code),
+                Output::Notify(Event::MutationHeld { .. }) => "held".to_owned(),
                 Output::Notify(Event::Synced { seq }) => format!("synced {seq}"),
                 Output::Notify(_) => continue,
             };

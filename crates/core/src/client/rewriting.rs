@@ -1,0 +1,217 @@
+//! What the application does about writes in the queue: try one again, edit it, discard it. What depended on it goes on.
+
+use syncline_protocol::{ErrorCode, Intent, IntentChange, OpId, Timestamp};
+
+use super::held::Waiting;
+use super::mutate::Accepted;
+use super::mutation_queue::QueuePlace;
+use super::mutation_record::{Durability, Mutation, MutationState, Parked};
+use super::{Client, ClientError, Event, NewChange};
+
+impl Client {
+    /// Queues a failed write again, as a new one at the end of the queue; gives its op_id. What was held goes on behind it.
+    ///
+    /// # Errors
+    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
+    pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
+        let (_, mutation) = self.queued(op_id)?;
+        if !matches!(mutation.state, MutationState::Failed(_)) {
+            return Err(wrong_state(op_id, &mutation.state, "only a failed one can be tried again"));
+        }
+        let changes = again(mutation);
+        self.edit(now, op_id, changes).map(|accepted| accepted.op_id)
+    }
+
+    /// Puts other changes in place of those of a write that failed or was not sent yet, as a new one at the end of the queue.
+    /// What depended on it goes on behind it.
+    ///
+    /// # Errors
+    /// As [`Client::mutate`], and when no write has this op_id, or it is on its way.
+    pub fn edit(&mut self, now: Timestamp, op_id: &OpId, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
+        let place = self.withdrawable(now, op_id)?;
+        if self.link.is_over() {
+            return Err(ClientError::NotStarted);
+        }
+        let all = self.with_dependents(place, &[]);
+        self.set_aside(&all, true);
+        let accepted = self.accept(changes);
+        match &accepted {
+            Ok(accepted) => {
+                let keys = self.supersede(place, &accepted.op_id, Vec::new());
+                self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())), keys);
+            }
+            Err(_) => self.set_aside(&all, false),
+        }
+        accepted
+    }
+
+    /// Discards a write that failed or was not sent yet. What depended on it goes on without it, or fails.
+    ///
+    /// # Errors
+    /// When no write has this op_id, or it is on its way.
+    pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
+        let place = self.withdrawable(now, op_id)?;
+        let all = self.with_dependents(place, &[]);
+        self.set_aside(&all, true);
+        let keys = self.take_out(place);
+        self.notify(Event::MutationRemoved { op_id: op_id.clone() });
+        self.go_on(&all, None, keys);
+        Ok(())
+    }
+
+    /// Makes a write anew that depends on one the server will not hear of, and what depends on it; gives those that failed.
+    /// `unsent` are writes that the server does not have, although they say `sent`.
+    pub(super) fn rebase(&mut self, place: QueuePlace, unsent: &[QueuePlace]) -> Vec<QueuePlace> {
+        let mut all = self.with_dependents(place, unsent);
+        self.set_aside(&all, true);
+        self.go_on(&all, None, Vec::new());
+        all.retain(|place| self.queue.get(*place).is_some_and(|it| matches!(it.state, MutationState::Failed(_))));
+        all
+    }
+
+    fn queued(&self, op_id: &OpId) -> Result<(QueuePlace, &Mutation), ClientError> {
+        let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
+        found.ok_or_else(|| ClientError::UnknownMutation(op_id.as_str().to_owned()))
+    }
+
+    /// Finds a write that the server does not have.
+    fn withdrawable(&mut self, now: Timestamp, op_id: &OpId) -> Result<QueuePlace, ClientError> {
+        self.set_now(now);
+        let (place, mutation) = self.queued(op_id)?;
+        let failed = matches!(mutation.state, MutationState::Failed(_));
+        // What the server has no room for did not reach it, although it says `sent`.
+        let unsent = mutation.state == MutationState::Pending || mutation.parked == Parked::UntilRestart;
+        if !failed && (!unsent || self.push.carries(place)) {
+            return Err(wrong_state(op_id, &mutation.state, "it may have reached the server"));
+        }
+        Ok(place)
+    }
+
+    /// A write and those that were not sent and depend on it, directly or through others, in order.
+    fn with_dependents(&self, place: QueuePlace, unsent: &[QueuePlace]) -> Vec<QueuePlace> {
+        let (mut waiting, mut all) = (Waiting::default(), vec![place]);
+        waiting.add(place, place);
+        for (other, mutation) in self.queue.iter_from(place) {
+            let is_here = mutation.state == MutationState::Pending && !self.push.carries(other);
+            if (is_here || unsent.contains(&other)) && waiting.root(&self.queue, &mutation.intent.after).is_some() {
+                waiting.add(other, place);
+                all.push(other);
+            }
+        }
+        all
+    }
+
+    /// Makes the view without some writes, or with them again.
+    fn set_aside(&mut self, places: &[QueuePlace], aside: bool) {
+        let mut rows = Vec::new();
+        for place in places {
+            if let Some(mutation) = self.queue.get_mut(*place) {
+                mutation.aside = aside;
+            }
+            rows.append(&mut if aside { self.rows_of(*place) } else { self.overlay_insert(*place) });
+        }
+        self.refresh_rows(&rows);
+    }
+
+    /// Makes writes that stood aside anew, in order; what failed or stays held on another one does so in the same order. `keys`
+    /// are records to remove with theirs.
+    fn go_on(&mut self, places: &[QueuePlace], by: Option<(OpId, OpId)>, mut keys: Vec<u64>) {
+        let mut held = Waiting::default();
+        let mut replaced: Vec<(OpId, OpId)> = by.into_iter().collect();
+        for place in places {
+            let Some(mutation) = self.queue.get(*place) else { continue };
+            let op_id = mutation.intent.op_id.clone();
+            let mut after = mutation.intent.after.clone();
+            for needed in &mut after {
+                if let Some((_, by)) = replaced.iter().find(|(old, _)| old == needed) {
+                    needed.clone_from(by);
+                }
+            }
+            let failed = |op_id: &OpId| {
+                let other = self.queue.find(op_id).and_then(|other| self.queue.get(other));
+                other.is_some_and(|other| matches!(other.state, MutationState::Failed(_)))
+            };
+            let is_held = after.iter().any(failed) || held.root(&self.queue, &after).is_some();
+            let made = if is_held { self.move_behind(*place, after) } else { self.accept(again(mutation)) };
+            match made {
+                Ok(accepted) => {
+                    keys = self.supersede(*place, &accepted.op_id, keys);
+                    if is_held && let Some(place) = self.queue.find(&accepted.op_id) {
+                        held.add(place, place);
+                    }
+                    replaced.push((op_id, accepted.op_id));
+                }
+                Err(error) => {
+                    if let Some(mutation) = self.queue.get_mut(*place) {
+                        mutation.aside = false;
+                    }
+                    self.fail_mutation_with(*place, ErrorCode::DependencyFailed, &error.to_string());
+                }
+            }
+        }
+        self.remove_from_queue(&keys);
+    }
+
+    /// Puts a write that another failed one holds behind what it depends on; whether it fits is seen when nothing holds it.
+    fn move_behind(&mut self, place: QueuePlace, after: Vec<OpId>) -> Result<Accepted, ClientError> {
+        let op_id = self.rng.op_id();
+        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::Size) };
+        let intent = Intent { op_id, after, ..mutation.intent.clone() };
+        self.enqueue(intent)
+    }
+
+    /// Takes a write out of the queue. Its record, and those of `keys`, go when the one that stands for it is on disk.
+    fn supersede(&mut self, place: QueuePlace, by: &OpId, mut keys: Vec<u64>) -> Vec<u64> {
+        let op_id = self.queue.get(place).map(|old| old.intent.op_id.clone());
+        keys.append(&mut self.take_out(place));
+        if let Some(again) = self.queue.find(by).and_then(|again| self.queue.get_mut(again)) {
+            again.replaces = std::mem::take(&mut keys);
+            again.instead_of.clone_from(&op_id);
+        }
+        if let Some(op_id) = op_id {
+            self.notify(Event::MutationReplaced { op_id, by: by.clone() });
+        }
+        keys
+    }
+
+    /// Takes a write out of queue and view, in memory and on disk.
+    pub(super) fn discard(&mut self, place: QueuePlace) {
+        let op_id = self.queue.get(place).map(|mutation| mutation.intent.op_id.clone());
+        let rows = self.rows_of(place);
+        let keys = self.take_out(place);
+        self.refresh_rows(&rows);
+        self.remove_from_queue(&keys);
+        if let Some(op_id) = op_id {
+            self.notify(Event::MutationRemoved { op_id });
+        }
+    }
+
+    /// Takes a write out of the queue; gives the records that are to go with it.
+    fn take_out(&mut self, place: QueuePlace) -> Vec<u64> {
+        let Some(mutation) = self.queue.remove(place) else { return Vec::new() };
+        // The next `Enqueue` leaves out what the queue no longer has.
+        if mutation.durability == Durability::Storing {
+            self.storage.note_discarded(place);
+        }
+        let mut keys = mutation.replaces;
+        if let Durability::Stored(key) = mutation.durability {
+            keys.push(key);
+        }
+        keys
+    }
+}
+
+/// The changes of a write as the application asked for them.
+fn again(mutation: &Mutation) -> Vec<NewChange> {
+    let again = |change: &IntentChange| NewChange {
+        entity: change.entity.as_str().to_owned(),
+        row_id: Some(change.row_id.as_str().to_owned()),
+        kind: change.kind.clone(),
+        data: change.data.as_ref().map(|data| data.get().to_owned()),
+    };
+    mutation.intent.changes.iter().map(again).collect()
+}
+
+fn wrong_state(op_id: &OpId, state: &MutationState, problem: &'static str) -> ClientError {
+    ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: state.name(), problem }
+}
