@@ -31,8 +31,13 @@ impl Caller {
             Some(verifier) if JwtVerifier::is_jwt(&token) => member_session(app, verifier.session(&token)?).await?,
             Some(_) | None => app.store.session(&token).await?,
         };
+        Ok(Self::of_session(token, session))
+    }
+
+    /// Who holds a token that was looked up.
+    pub(crate) fn of_session(token: String, session: Session) -> Self {
         let Reader { user_id, tenant_id, .. } = session.reader.clone();
-        Ok(Self { identity: Identity { user_id, tenant_id }, session: Some((token, session)) })
+        Self { identity: Identity { user_id, tenant_id }, session: Some((token, session)) }
     }
 
     pub(crate) fn identity(&self) -> &Identity {

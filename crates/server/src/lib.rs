@@ -9,6 +9,7 @@ pub mod export;
 mod http;
 pub mod import;
 pub mod jwt;
+pub mod local_server;
 pub mod manifest;
 mod origin;
 mod random;

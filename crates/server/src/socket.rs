@@ -3,8 +3,10 @@
 //! The halves run side by side, so that a client that is slow to read does not stop the server from reading, and share
 //! nothing but a short channel. There is no queue of frames: the writer remembers how far it has sent and reads the log.
 
+pub(crate) mod incoming;
+pub(crate) mod outgoing;
 mod reader;
-mod registry;
+pub(crate) mod registry;
 mod writer;
 
 use std::sync::Arc;
@@ -108,19 +110,19 @@ async fn admit(app: &App, offer: Offer) -> Result<Caller, Closing> {
 
 /// Why and how the server ends a socket.
 #[derive(Debug)]
-struct Closing {
-    code: CloseCode,
+pub(crate) struct Closing {
+    pub(crate) code: CloseCode,
     /// Sent before the close; `None` when the client is known not to read.
-    error: Option<ErrorDetail>,
+    pub(crate) error: Option<ErrorDetail>,
 }
 
 impl Closing {
-    fn because(code: CloseCode, error: ApiError) -> Self {
+    pub(crate) fn because(code: CloseCode, error: ApiError) -> Self {
         Self { code, error: Some(error.into_detail()) }
     }
 
     /// Finds the close code of an error that ends the conversation.
-    fn from_error(error: ApiError) -> Self {
+    pub(crate) fn from_error(error: ApiError) -> Self {
         let detail = error.into_detail();
         let code = match ErrorCode::from_code(&detail.code) {
             Some(ErrorCode::Unauthenticated | ErrorCode::TokenExpired | ErrorCode::TokenTooLong) => CloseCode::Unauthenticated,

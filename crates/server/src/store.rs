@@ -5,12 +5,14 @@
 //! knows neither HTTP nor sockets.
 
 mod backup;
+mod committer;
 mod cursor;
 mod database;
 mod filter;
 mod gate;
 mod head;
 mod inspection;
+mod local;
 mod log;
 mod member_lookup;
 mod outcome;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline_core::server::{Schema, SchemaChange};
-use syncline_protocol::{ClientId, EntityName, ErrorCode, Page, RawJson, RowId, Timestamp, limits};
+use syncline_protocol::{ClientId, EntityName, ErrorCode, Page, RawJson, RowId, limits};
 
 use crate::store::database::Facts;
 use crate::store::head::Heads;
@@ -48,6 +50,8 @@ use crate::store::writer::{WriterHandle, now};
 pub use backup::{BackupError, backup, restore};
 pub use gate::{ProposedChange, ProposedWrite, Verdict, Watched, WriteGate};
 pub use inspection::{Inspection, TenantInspection, inspect};
+pub use local::{Committed, LocalBackup, LocalStore};
+pub(crate) use outcome::outcome_floor;
 pub use retention::LogRetention;
 pub use row_export::RowExport;
 pub use row_import::{ImportRefusal, ImportedRow, RowImport};
@@ -383,12 +387,6 @@ impl Store {
     /// Recognises the database.
     pub fn epoch(&self) -> u64 {
         self.shared.facts.epoch
-    }
-
-    /// Outcomes of writes issued before this time may be forgotten.
-    pub fn outcome_floor(&self) -> Timestamp {
-        const DAY_MS: u64 = 86_400_000;
-        Timestamp(now().0.saturating_sub(limits::OUTCOME_DAYS * DAY_MS))
     }
 
     /// Makes a session and returns its token. Only a hash of the token is stored.

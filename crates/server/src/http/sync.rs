@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::http::body::{Body, Params, parse_body};
 use crate::http::pylon;
-use crate::store::{PageLimits, ReadError, Writer};
+use crate::store::{PageLimits, ReadError, Writer, outcome_floor};
 
 /// `POST /api/sync/hello`
 pub(super) async fn hello(State(app): State<Arc<App>>, caller: Caller, body: Body) -> Result<Json<Welcome>, ApiError> {
@@ -27,40 +27,65 @@ pub(super) async fn hello(State(app): State<Arc<App>>, caller: Caller, body: Bod
 
 /// Checks a hello and says how the client gets to the present.
 pub(crate) async fn welcome(app: &App, caller: &Caller, hello: &Hello) -> Result<Welcome, ApiError> {
+    check_hello(caller, hello)?;
+    let head = app.store.head(caller.tenant_id());
+    let checked = match &hello.cursor {
+        Some(cursor) => Some(app.store.check_cursor(&caller.reader(), cursor).await),
+        None => None,
+    };
+    greet(caller, app.store.epoch(), head, checked, now())
+}
+
+/// Refuses a client that this server cannot talk to.
+pub(crate) fn check_hello(caller: &Caller, hello: &Hello) -> Result<(), ApiError> {
     if hello.protocol != PROTOCOL_VERSION {
         let message = format!("this server speaks version {PROTOCOL_VERSION} of the protocol, the client {}", hello.protocol);
         return Err(ApiError::new(ErrorCode::ProtocolMismatch, message));
     }
-    caller.assert_identity(&hello.identity)?;
-    let head = app.store.head(caller.tenant_id());
+    caller.assert_identity(&hello.identity)
+}
+
+/// Answers a hello; `checked` is what the store says of its cursor.
+pub(crate) fn greet(
+    caller: &Caller,
+    epoch: u64,
+    head: u64,
+    checked: Option<Result<u64, ReadError>>,
+    now: Timestamp,
+) -> Result<Welcome, ApiError> {
+    let resume = match checked {
+        Some(Ok(seq)) if head.saturating_sub(seq) <= limits::RESUME_CHANGES_MAX => ResumeMode::Stream,
+        Some(Ok(_)) | None => ResumeMode::Pull,
+        Some(Err(ReadError::Resync { .. })) => ResumeMode::Resync,
+        Some(Err(error)) => return Err(error.into()),
+    };
     Ok(Welcome {
         protocol: PROTOCOL_VERSION,
         identity: caller.identity().clone(),
-        epoch: format!("{:016x}", app.store.epoch()),
+        epoch: format!("{epoch:016x}"),
         head,
-        resume: resume_mode(app, caller, hello.cursor.as_deref(), head).await?,
-        outcome_floor: app.store.outcome_floor(),
-        server_time: now(),
+        resume,
+        outcome_floor: outcome_floor(now),
+        server_time: now,
         heartbeat_ms: limits::HEARTBEAT_MS,
     })
 }
 
-async fn resume_mode(app: &App, caller: &Caller, cursor: Option<&str>, head: u64) -> Result<ResumeMode, ApiError> {
-    let Some(cursor) = cursor else { return Ok(ResumeMode::Pull) };
-    match app.store.check_cursor(&caller.reader(), cursor).await {
-        Ok(seq) if head.saturating_sub(seq) <= limits::RESUME_CHANGES_MAX => Ok(ResumeMode::Stream),
-        Ok(_) => Ok(ResumeMode::Pull),
-        Err(ReadError::Resync { .. }) => Ok(ResumeMode::Resync),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[derive(Debug, Deserialize)]
-pub(super) struct PullParams {
+pub(crate) struct PullParams {
     cursor: Option<String>,
     since: Option<String>,
     user_id: Option<String>,
     tenant_id: Option<String>,
+}
+
+impl PullParams {
+    /// The cursor, once the identity that the client states is the caller's.
+    pub(crate) fn checked_cursor(self, caller: &Caller) -> Result<Option<String>, ApiError> {
+        let present = |value: Option<String>| value.filter(|value| !value.is_empty());
+        caller.assert_identity(&Identity { user_id: present(self.user_id), tenant_id: present(self.tenant_id) })?;
+        Ok(present(self.cursor))
+    }
 }
 
 /// `GET /api/sync/pull`
@@ -73,9 +98,7 @@ pub(super) async fn pull(
         // Pylon's server takes whatever is no number for zero, and its clients rely on it.
         return pylon::pull(&app, &caller, since.parse().unwrap_or(0)).await.map(IntoResponse::into_response);
     }
-    let present = |value: Option<String>| value.filter(|value| !value.is_empty());
-    caller.assert_identity(&Identity { user_id: present(params.user_id), tenant_id: present(params.tenant_id) })?;
-    let cursor = present(params.cursor);
+    let cursor = params.checked_cursor(&caller)?;
     let page = app.store.pull(&caller.reader(), cursor.as_deref(), PageLimits::default()).await?;
     Ok(Json(page).into_response())
 }
@@ -102,6 +125,12 @@ pub(super) async fn push(State(app): State<Arc<App>>, caller: Caller, body: Body
 
 /// Evaluates a push of either transport.
 pub(crate) async fn evaluate(app: &App, caller: &Caller, push: Push) -> Result<Vec<OutcomeResult>, ApiError> {
+    let writer = check_push(caller, &push)?;
+    app.push(writer, push.transactions, push.processed).await.map_err(ApiError::from)
+}
+
+/// Says who pushes, or refuses the push as a whole.
+pub(crate) fn check_push(caller: &Caller, push: &Push) -> Result<Writer, ApiError> {
     caller.assert_identity(&push.identity)?;
     if push.transactions.len() > limits::PUSH_TRANSACTIONS_MAX {
         let message = format!(
@@ -111,8 +140,7 @@ pub(crate) async fn evaluate(app: &App, caller: &Caller, push: Push) -> Result<V
         );
         return Err(ApiError::new(ErrorCode::PayloadTooLarge, message));
     }
-    let writer = writer(caller, Some(push.client_id), push.fence);
-    app.push(writer, push.transactions, push.processed).await.map_err(ApiError::from)
+    Ok(writer(caller, Some(push.client_id.clone()), push.fence))
 }
 
 pub(super) fn writer(caller: &Caller, client_id: Option<ClientId>, fence: u64) -> Writer {

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
-use syncline_protocol::{
-    ClientMessage, CloseCode, ErrorCode, Hello, Push, PushAnswer, ResumeMode, ServerMessage, Welcome, limits,
-};
+use syncline_protocol::{CloseCode, ErrorCode, Hello, Push, limits};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
@@ -20,28 +18,7 @@ use crate::auth::Caller;
 use crate::http::sync;
 use crate::rate_limit::{Meter, Rate};
 use crate::socket::Closing;
-use crate::socket::registry::Leadership;
-use crate::store::ReadError;
-
-/// What the reader asks of the writer, in order.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// Answers `hello`; the socket stands for a replica from now on.
-    Welcome(Welcome, Leadership),
-    /// Answers `push`.
-    Outcomes(PushAnswer),
-    /// Something that is sent as it is.
-    Message(ServerMessage),
-    /// Frames follow from here.
-    Stream {
-        /// The client's cursor.
-        cursor: String,
-        /// Its seq.
-        seq: u64,
-    },
-    /// The conversation is over.
-    Close(Closing),
-}
+use crate::socket::incoming::{Asked, Incoming, Reply, fenced, not_understood, pushed, resumed, too_large};
 
 /// The reading half of a socket.
 #[derive(Debug)]
@@ -50,8 +27,7 @@ pub(super) struct SocketReader {
     caller: Caller,
     replies: mpsc::Sender<Reply>,
     meter: Meter,
-    /// Whether `hello` was answered.
-    welcomed: bool,
+    incoming: Incoming,
 }
 
 /// The socket is to end: for a reason to tell the client, or because nobody is there to be told.
@@ -66,9 +42,15 @@ impl From<ApiError> for Stop {
     }
 }
 
+impl From<Closing> for Stop {
+    fn from(closing: Closing) -> Self {
+        Self::Close(closing)
+    }
+}
+
 impl SocketReader {
     pub(super) fn new(app: Arc<App>, caller: Caller, replies: mpsc::Sender<Reply>) -> Self {
-        Self { app, caller, replies, meter: Meter::default(), welcomed: false }
+        Self { app, caller, replies, meter: Meter::default(), incoming: Incoming::default() }
     }
 
     /// Reads until the client is gone.
@@ -86,8 +68,8 @@ impl SocketReader {
     }
 
     async fn step(&mut self, stream: &mut SplitStream<WebSocket>) -> Result<(), Stop> {
-        let wait = if self.welcomed { limits::SILENCE_MS_MAX } else { limits::HELLO_MS_MAX };
-        let Ok(received) = timeout(Duration::from_millis(wait), stream.next()).await else { return Err(self.silence()) };
+        let wait = Duration::from_millis(self.incoming.patience_ms());
+        let Ok(received) = timeout(wait, stream.next()).await else { return Err(self.incoming.silence().into()) };
         let message = match received {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(unreadable(error)),
@@ -98,23 +80,19 @@ impl SocketReader {
             return Err(Stop::Close(Closing::because(CloseCode::RateLimited, error)));
         }
         match message {
-            Message::Text(text) if text.len() > limits::SOCKET_MESSAGE_BYTES_MAX => Err(too_large()),
             Message::Text(text) => self.handle(&text).await,
-            Message::Binary(_) => Err(not_understood("messages are text")),
+            Message::Binary(_) => Err(not_understood("messages are text").into()),
             Message::Ping(_) | Message::Pong(_) => Ok(()),
             Message::Close(_) => Err(Stop::Gone),
         }
     }
 
     async fn handle(&mut self, text: &str) -> Result<(), Stop> {
-        let message = ClientMessage::parse(text).map_err(|error| not_understood(&error.to_string()))?;
-        match (message, self.welcomed) {
-            (ClientMessage::Hello(hello), false) => self.hello(hello).await,
-            (ClientMessage::Hello(_), true) => Err(not_understood("hello comes once")),
-            (_, false) => Err(not_understood("the first message is hello")),
-            (ClientMessage::Resume(resume), true) => self.resume(resume.cursor).await,
-            (ClientMessage::Push(push), true) => self.push(push).await,
-            (ClientMessage::Heartbeat, true) => Ok(()),
+        match self.incoming.understand(text)? {
+            Asked::Hello(hello) => self.hello(hello).await,
+            Asked::Resume(cursor) => self.resume(cursor).await,
+            Asked::Push(push) => self.push(push).await,
+            Asked::Nothing => Ok(()),
         }
     }
 
@@ -122,49 +100,27 @@ impl SocketReader {
         let welcome = sync::welcome(&self.app, &self.caller, &hello).await?;
         let replica = (self.caller.identity().clone(), hello.client_id);
         let leadership = self.app.sockets.lead(replica, hello.fence).ok_or_else(fenced)?;
-        self.welcomed = true;
-        let resume = welcome.resume;
+        let follow = self.incoming.welcome(welcome.resume, hello.cursor);
         self.reply(Reply::Welcome(welcome, leadership)).await?;
-        match (resume, hello.cursor) {
-            (ResumeMode::Stream, Some(cursor)) => self.resume(cursor).await,
-            _ => Ok(()),
+        match follow {
+            Some(cursor) => self.resume(cursor).await,
+            None => Ok(()),
         }
     }
 
     async fn resume(&mut self, cursor: String) -> Result<(), Stop> {
-        let reply = match self.app.store.check_cursor(&self.caller.reader(), &cursor).await {
-            Ok(seq) => Reply::Stream { cursor, seq },
-            Err(error @ ReadError::Resync { .. }) => {
-                Reply::Message(ServerMessage::Resync { error: ApiError::from(error).into_detail() })
-            }
-            Err(error) => return Err(ApiError::from(error).into()),
-        };
-        self.reply(reply).await
+        let checked = self.app.store.check_cursor(&self.caller.reader(), &cursor).await;
+        self.reply(resumed(cursor, checked)?).await
     }
 
     async fn push(&mut self, push: Push) -> Result<(), Stop> {
         let id = push.id;
-        let reply = match sync::evaluate(&self.app, &self.caller, push).await {
-            Ok(results) => Reply::Outcomes(PushAnswer { id, results, frame: None }),
-            Err(error) if error.is(ErrorCode::Forbidden) => return Err(fenced()),
-            Err(error) if error.is(ErrorCode::IdentityChanged) => return Err(error.into()),
-            Err(error) => Reply::Message(ServerMessage::Error { id: Some(id), error: error.into_detail() }),
-        };
-        self.reply(reply).await
+        let results = sync::evaluate(&self.app, &self.caller, push).await;
+        self.reply(pushed(id, results)?).await
     }
 
     async fn reply(&self, reply: Reply) -> Result<(), Stop> {
         self.replies.send(reply).await.map_err(|_| Stop::Gone)
-    }
-
-    fn silence(&self) -> Stop {
-        let (code, message) = if self.welcomed {
-            // The client may be there and its heartbeats lost; a code it does not know makes it reconnect.
-            (CloseCode::Restarting, "nothing was heard for too long")
-        } else {
-            (CloseCode::HelloTimeout, "no hello came in time")
-        };
-        Stop::Close(Closing::because(code, ApiError::new(ErrorCode::InvalidFrame, message)))
     }
 }
 
@@ -177,22 +133,8 @@ fn message_rate() -> Rate {
 
 fn unreadable(error: axum::Error) -> Stop {
     match error.into_inner().downcast::<tungstenite::Error>().map(|error| *error) {
-        Ok(tungstenite::Error::Capacity(_)) => too_large(),
-        Ok(tungstenite::Error::Utf8(_)) => not_understood("a text message is not UTF-8"),
+        Ok(tungstenite::Error::Capacity(_)) => too_large().into(),
+        Ok(tungstenite::Error::Utf8(_)) => not_understood("a text message is not UTF-8").into(),
         _ => Stop::Gone,
     }
-}
-
-fn too_large() -> Stop {
-    let message = format!("a message has at most {} bytes", limits::SOCKET_MESSAGE_BYTES_MAX);
-    Stop::Close(Closing::because(CloseCode::TooLarge, ApiError::new(ErrorCode::PayloadTooLarge, message)))
-}
-
-fn not_understood(message: &str) -> Stop {
-    Stop::Close(Closing::because(CloseCode::InvalidMessage, ApiError::new(ErrorCode::InvalidJson, message)))
-}
-
-fn fenced() -> Stop {
-    let error = ApiError::new(ErrorCode::Forbidden, "a newer leader of this replica has taken over");
-    Stop::Close(Closing::because(CloseCode::Fenced, error))
 }

@@ -22,18 +22,18 @@ struct Open {
 }
 
 /// A replica belongs to one user: another who learns its id from a transaction must not be able to fence it.
-pub(super) type Replica = (Identity, ClientId);
+pub(crate) type Replica = (Identity, ClientId);
 
 /// A socket's place in the count of its address; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     registry: SocketRegistry,
     address: IpAddr,
 }
 
 /// One socket's claim to lead a replica.
 #[derive(Debug)]
-pub(super) struct Leadership {
+pub(crate) struct Leadership {
     registry: SocketRegistry,
     replica: Replica,
     fence: u64,
@@ -60,7 +60,7 @@ impl SocketRegistry {
     }
 
     /// Counts one more socket; `None` when the address has enough.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<Seat> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Option<Seat> {
         let mut open = self.lock();
         let count = open.addresses.entry(address).or_default();
         if *count >= limits::SOCKETS_PER_ADDRESS {
@@ -72,7 +72,7 @@ impl SocketRegistry {
     }
 
     /// Claims a replica; `None` when a newer leader has it.
-    pub(super) fn lead(&self, replica: Replica, fence: u64) -> Option<Leadership> {
+    pub(crate) fn lead(&self, replica: Replica, fence: u64) -> Option<Leadership> {
         let mut open = self.lock();
         let leader = open.leaders.entry(replica.clone()).or_insert_with(|| watch::channel(fence).0);
         if *leader.borrow() > fence {
@@ -88,8 +88,13 @@ impl SocketRegistry {
 }
 
 impl Leadership {
+    /// Whether a newer leader has claimed the replica.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.newest.as_ref().is_some_and(|newest| *newest.borrow() > self.fence)
+    }
+
     /// Waits until a newer leader claims the replica.
-    pub(super) async fn lost(&mut self) {
+    pub(crate) async fn lost(&mut self) {
         let fence = self.fence;
         if let Some(newest) = &mut self.newest
             && newest.wait_for(|newest| *newest > fence).await.is_ok()

@@ -8,7 +8,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, MAIN_DB};
 
 use crate::store::StoreError;
-use crate::store::database::{check_format, mint_epoch, open_reader};
+use crate::store::database::{check_format, open_reader, random_u64, set_epoch};
 use crate::store::server_lock::{LockError, ServerLock};
 
 /// Why no copy was made or put back.
@@ -115,7 +115,7 @@ fn prepare(backup: &Path, prepared: &Path) -> Result<(), BackupError> {
         return Err(damaged(found));
     }
     check_format(&connection).map_err(|error| damaged(error.to_string()))?;
-    mint_epoch(&connection)?;
+    set_epoch(&connection, random_u64()?)?;
     Ok(connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?)
 }
 

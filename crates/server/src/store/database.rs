@@ -30,15 +30,26 @@ pub(crate) fn open_writer(path: &Path, schema: &Schema, policies: PolicyUse) -> 
     // One write moves a handful of pages; a checkpoint every 4 MiB keeps the log file small without stalling commits.
     connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    let facts = prepare(&mut connection, schema, policies, random_u64()?)?;
+    Ok((connection, facts))
+}
+
+/// Brings the tables to the newest format and builds what the schema needs; a new database is recognised by `new_epoch`.
+pub(crate) fn prepare(
+    connection: &mut Connection,
+    schema: &Schema,
+    policies: PolicyUse,
+    new_epoch: u64,
+) -> Result<Facts, StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     migrate(&transaction)?;
     if policies == PolicyUse::Adopt {
         adopt_shape(&transaction, schema)?;
         build_indexes(&transaction, schema)?;
     }
-    let facts = facts(&transaction, schema, policies)?;
+    let facts = facts(&transaction, schema, policies, new_epoch)?;
     transaction.commit()?;
-    Ok((connection, facts))
+    Ok(facts)
 }
 
 /// Opens one connection for reads.
@@ -50,7 +61,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.pragma_update(None, "mmap_size", 256 * 1024 * 1024)?;
@@ -127,11 +138,12 @@ CREATE TABLE journal(
 );
 ";
 
-fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse) -> Result<Facts, StoreError> {
-    let epoch = match stored_epoch(connection)? {
-        Some(epoch) => epoch,
-        None => mint_epoch(connection)?,
-    };
+fn facts(connection: &Connection, schema: &Schema, policies: PolicyUse, new_epoch: u64) -> Result<Facts, StoreError> {
+    let stored_epoch = stored_epoch(connection)?;
+    if stored_epoch.is_none() {
+        set_epoch(connection, new_epoch)?;
+    }
+    let epoch = stored_epoch.unwrap_or(new_epoch);
     let stored: u64 = match meta(connection, "policy_generation")? {
         Some(text) => text.parse().map_err(|_| StoreError::Corrupt { what: "policy generation" })?,
         None => 0,
@@ -185,10 +197,8 @@ pub(crate) fn stored_epoch(connection: &Connection) -> Result<Option<u64>, Store
 }
 
 /// Makes the database another one to every replica.
-pub(crate) fn mint_epoch(connection: &Connection) -> Result<u64, StoreError> {
-    let epoch = random_u64()?;
-    set_meta(connection, "epoch", &epoch.to_string())?;
-    Ok(epoch)
+pub(crate) fn set_epoch(connection: &Connection, epoch: u64) -> Result<(), StoreError> {
+    set_meta(connection, "epoch", &epoch.to_string())
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {

@@ -13,7 +13,7 @@ use syncline_protocol::{
     ChangeKind, EntityName, ErrorCode, ErrorDetail, Intent, OpId, OutcomeResult, RawJson, Row, RowId, Timestamp,
 };
 
-use crate::store::log::tenant_key;
+use crate::store::database::random_u64;
 use crate::store::push::{self, PreparedIntent, PushRequest};
 use crate::store::writer::now;
 use crate::store::{PushError, Store, StoreError, Writer};
@@ -162,6 +162,10 @@ impl Store {
                 answer: answer.take(),
                 watched: gate.watched().clone(),
                 processed: std::mem::take(&mut processed),
+                mark_seed: match random_u64() {
+                    Ok(seed) => seed,
+                    Err(error) => break not_taken(&error),
+                },
             };
             let done = match self.evaluate(writer.clone(), request).await {
                 Ok(done) => done?,
@@ -192,19 +196,16 @@ impl Store {
     async fn evaluate(&self, writer: Writer, request: PushRequest) -> Result<Result<push::Pushed, PushError>, ErrorDetail> {
         let schema = Arc::clone(&self.shared.schema);
         let pushed = self.shared.writer.run(move |connection, announcements| {
-            let mut pushed = push::push(connection, &schema, &writer, request, now().0)?;
-            if let Ok(pushed) = &mut pushed {
-                announcements.heads.extend(pushed.head.map(|head| (tenant_key(&writer.reader).to_owned(), head)));
-                announcements.sessions.append(&mut pushed.sessions);
-            }
-            Ok(pushed)
+            push::push_and_announce(connection, &schema, &writer, request, now(), announcements)
         });
-        pushed.await.map_err(|error: StoreError| {
-            let code = if matches!(error, StoreError::Busy) { ErrorCode::Busy } else { ErrorCode::Internal };
-            tracing::warn!(%error, "a push was not applied");
-            ErrorDetail::new(code, "the server could not take the write now")
-        })
+        pushed.await.map_err(|error: StoreError| not_taken(&error))
     }
+}
+
+fn not_taken(error: &StoreError) -> ErrorDetail {
+    let code = if matches!(error, StoreError::Busy) { ErrorCode::Busy } else { ErrorCode::Internal };
+    tracing::warn!(%error, "a push was not applied");
+    ErrorDetail::new(code, "the server could not take the write now")
 }
 
 /// How often one transaction is asked about in one push, when its rows change under the question.

@@ -1,7 +1,7 @@
 //! What became of transactions, kept so that a repetition gets the same answer.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use syncline_protocol::{ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus};
+use syncline_protocol::{ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus, Timestamp, limits};
 
 use crate::store::log::tenant_key;
 use crate::store::{StoreError, Writer};
@@ -124,12 +124,18 @@ pub(crate) fn note_processed(connection: &Connection, writer: &Writer, processed
     Ok(())
 }
 
+/// Outcomes of writes issued before this time may be forgotten.
+pub(crate) fn outcome_floor(now: Timestamp) -> Timestamp {
+    const DAY_MS: u64 = 86_400_000;
+    Timestamp(now.0.saturating_sub(limits::OUTCOME_DAYS * DAY_MS))
+}
+
 /// Forgets outcomes: those older than the limit, and rejected ones a day after their client dealt with them.
 pub(crate) fn forget_outcomes(connection: &Connection, now: u64) -> Result<(), StoreError> {
     const DAY_MS: u64 = 86_400_000;
     let before = |age: u64| now.saturating_sub(age).cast_signed();
     connection.execute("DELETE FROM outcomes WHERE processed_at < ?1", [before(DAY_MS)])?;
-    let oldest = before(syncline_protocol::limits::OUTCOME_DAYS * DAY_MS);
+    let oldest = outcome_floor(Timestamp(now)).0.cast_signed();
     connection.execute("DELETE FROM outcomes WHERE at < ?1", [oldest])?;
     connection.execute("DELETE FROM deleted_rows WHERE at < ?1", [oldest])?;
     Ok(())

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use syncline_core::server::Schema;
 use syncline_protocol::{
-    ChangeKind, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeResult, OutcomeStatus, Row, RowText,
+    ChangeKind, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeResult, OutcomeStatus, Row, RowText, Timestamp,
 };
 
-use crate::store::database::random_u64;
+use crate::store::committer::Announcements;
 use crate::store::gate::{Answer, ProposedChange, ProposedWrite, Question, Seen, Watched};
 use crate::store::log::{LogRecord, tenant_key, unsigned};
 use crate::store::member_lookup::may_be_in;
@@ -88,11 +88,30 @@ pub(crate) struct PushRequest {
     pub(crate) watched: Watched,
     /// Transactions whose outcome the client has on disk.
     pub(crate) processed: Vec<OpId>,
+    /// Random bits from which the marks of log records are drawn.
+    pub(crate) mark_seed: u64,
+}
+
+/// As [`push`], leaving word of what has to be announced once it is committed.
+pub(crate) fn push_and_announce(
+    connection: &Connection,
+    schema: &Schema,
+    writer: &Writer,
+    request: PushRequest,
+    now: Timestamp,
+    announcements: &mut Announcements,
+) -> Result<Result<Pushed, PushError>, StoreError> {
+    let mut pushed = push(connection, schema, writer, request, now.0)?;
+    if let Ok(pushed) = &mut pushed {
+        announcements.heads.extend(pushed.head.map(|head| (tenant_key(&writer.reader).to_owned(), head)));
+        announcements.sessions.append(&mut pushed.sessions);
+    }
+    Ok(pushed)
 }
 
 /// Evaluates a push up to its end or to a question. `Err(StoreError)` means that the database failed and nothing of it may be
 /// kept.
-pub(crate) fn push(
+fn push(
     connection: &Connection,
     schema: &Schema,
     writer: &Writer,
@@ -105,8 +124,8 @@ pub(crate) fn push(
     if let Err(fenced) = check_fence(connection, writer)? {
         return Ok(Err(fenced));
     }
-    let PushRequest { intents, first, mut answer, watched, processed } = request;
-    let mut evaluation = Evaluation { connection, schema, writer, watched, now, pushed: Pushed::default() };
+    let PushRequest { intents, first, mut answer, watched, processed, mark_seed } = request;
+    let mut evaluation = Evaluation { connection, schema, writer, watched, now, mark_seed, pushed: Pushed::default() };
     for prepared in intents.iter().skip(first) {
         evaluation.take(prepared, answer.take())?;
         if evaluation.pushed.question.is_some() {
@@ -153,6 +172,7 @@ struct Evaluation<'a> {
     writer: &'a Writer,
     watched: Watched,
     now: u64,
+    mark_seed: u64,
     pushed: Pushed,
 }
 
@@ -282,7 +302,7 @@ impl Evaluation<'_> {
             issued_at: intent.issued_at.0,
             committed_at: self.now,
             schema: intent.schema,
-            mark_seed: random_u64()?,
+            mark_seed: self.mark_seed,
         };
         let mut transaction = Transaction::begin(self.connection, self.schema, tenant_key(&self.writer.reader), origin)?;
         if self.watched.has(intent) {

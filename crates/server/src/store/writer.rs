@@ -11,30 +11,14 @@ use rusqlite::Connection;
 use syncline_protocol::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::store::StoreError;
+use crate::store::committer::{Announcements, Committer};
 use crate::store::head::Heads;
-use crate::store::outcome::forget_outcomes;
 use crate::store::session::SessionCache;
-use crate::store::{SessionEvent, StoreError};
 
 /// Sends jobs to the writer thread.
 pub(crate) struct WriterHandle {
     jobs: SyncSender<Job>,
-}
-
-/// What a job leaves to be announced after the commit.
-#[derive(Default)]
-pub(crate) struct Announcements {
-    /// The last seq of a tenant that has grown.
-    pub(crate) heads: Vec<(String, u64)>,
-    /// Sessions that are not what they were.
-    pub(crate) sessions: Vec<SessionEvent>,
-}
-
-impl Announcements {
-    fn append(&mut self, other: Self) {
-        self.heads.extend(other.heads);
-        self.sessions.extend(other.sessions);
-    }
 }
 
 type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -46,13 +30,12 @@ enum Job {
 }
 
 const GROUP_MAX: usize = 256;
-const FORGET_EVERY_MS: u64 = 3_600_000;
 
 impl WriterHandle {
     /// Starts the thread.
     pub(crate) fn start(connection: Connection, heads: Arc<Heads>, sessions: Arc<SessionCache>, queue: usize) -> Self {
         let (jobs, waiting) = sync_channel(queue);
-        std::thread::spawn(move || Thread { connection, heads, sessions, forgot_at: 0 }.run(&waiting));
+        std::thread::spawn(move || Thread { committer: Committer::new(connection), heads, sessions }.run(&waiting));
         Self { jobs }
     }
 
@@ -92,10 +75,9 @@ impl WriterHandle {
 }
 
 struct Thread {
-    connection: Connection,
+    committer: Committer,
     heads: Arc<Heads>,
     sessions: Arc<SessionCache>,
-    forgot_at: u64,
 }
 
 impl Thread {
@@ -122,7 +104,8 @@ impl Thread {
     }
 
     fn checkpoint(&self) {
-        if let Err(error) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
+        let checkpoint = "PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);";
+        if let Err(error) = self.committer.connection.execute_batch(checkpoint) {
             tracing::warn!(%error, "the last checkpoint failed; the next start does it");
         }
     }
@@ -131,34 +114,24 @@ impl Thread {
         if group.is_empty() {
             return;
         }
-        self.forget_old_records();
-        if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(error) = self.committer.begin(now()) {
             tracing::error!(%error, "cannot begin a transaction");
             // Dropping the jobs answers their callers with `Busy`.
             return;
         }
-        let mut announcements = Announcements::default();
         let mut completions = Vec::with_capacity(group.len());
-        let mut failure = None;
+        let mut whole = Ok(());
         for work in group {
-            match self.run_one(work, &mut announcements) {
-                Ok(completion) => completions.push(completion),
-                Err((completion, error)) => {
-                    completions.push(completion);
-                    failure = Some(error);
-                    break;
-                }
+            let (completion, ran) = self.committer.run(work);
+            completions.extend(completion);
+            whole = ran;
+            if whole.is_err() {
+                break;
             }
         }
-        let committed = match failure {
-            None => self.connection.execute_batch("COMMIT"),
-            Some(error) => Err(error),
-        };
-        if let Err(error) = &committed {
-            tracing::error!(%error, "a group of writes was not committed");
-            // After some failures SQLite has rolled back by itself, and this one then has nothing to do.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        } else {
+        let committed = self.committer.end(whole).ok();
+        let is_committed = committed.is_some();
+        if let Some(announcements) = committed {
             // Before the heads, so that nobody is shown rows as somebody they are no longer.
             for event in announcements.sessions {
                 self.sessions.changed(event);
@@ -168,37 +141,7 @@ impl Thread {
             }
         }
         for completion in completions {
-            completion(if committed.is_ok() { Ok(()) } else { Err(StoreError::Busy) });
-        }
-    }
-
-    /// Runs one job in a savepoint; a job that fails leaves nothing behind and does not disturb the others.
-    fn run_one(&self, work: Work, announcements: &mut Announcements) -> Result<Completion, (Completion, rusqlite::Error)> {
-        if let Err(error) = self.connection.execute_batch("SAVEPOINT job") {
-            return Err((Box::new(|_| ()), error));
-        }
-        let mut own = Announcements::default();
-        let (completion, done) = work(&self.connection, &mut own);
-        let end = if done { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        if let Err(error) = self.connection.execute_batch(end) {
-            return Err((completion, error));
-        }
-        if done {
-            announcements.append(own);
-        }
-        Ok(completion)
-    }
-
-    fn forget_old_records(&mut self) {
-        let now = now().0;
-        if now < self.forgot_at + FORGET_EVERY_MS {
-            return;
-        }
-        self.forgot_at = now;
-        let forgotten =
-            forget_outcomes(&self.connection, now).and_then(|()| crate::store::session::forget(&self.connection, Timestamp(now)));
-        if let Err(error) = forgotten {
-            tracing::warn!(%error, "old outcomes and sessions could not be dropped; the next try is in an hour");
+            completion(if is_committed { Ok(()) } else { Err(StoreError::Busy) });
         }
     }
 }
