@@ -164,9 +164,12 @@ impl Client {
     fn supersede(&mut self, place: QueuePlace, by: &OpId, mut keys: Vec<u64>) -> Vec<u64> {
         let op_id = self.queue.get(place).map(|old| old.intent.op_id.clone());
         keys.append(&mut self.take_out(place));
-        if let Some(again) = self.queue.find(by).and_then(|again| self.queue.get_mut(again)) {
+        if let Some(by) = self.queue.find(by)
+            && let Some(again) = self.queue.get_mut(by)
+        {
             again.replaces = std::mem::take(&mut keys);
             again.instead_of.clone_from(&op_id);
+            self.storage.note_superseded(place, by);
         }
         if let Some(op_id) = op_id {
             self.notify(Event::MutationReplaced { op_id, by: by.clone() });

@@ -99,8 +99,8 @@ pub(crate) struct StorageFlow {
     compaction: CompactionState,
     /// The highest number of a generation that was ever used here.
     pub(crate) last_generation: u64,
-    /// Records under way to the disk that the application discarded meanwhile.
-    discarded: Vec<QueuePlace>,
+    /// Records under way to the disk that are not wanted any more, and what stands for them.
+    discarded: Vec<(QueuePlace, Option<QueuePlace>)>,
     /// What the disk refused to change in the queue: asked again with the next change, or on the next connection.
     owed: QueueUpdate,
 }
@@ -164,7 +164,16 @@ impl StorageFlow {
     }
 
     pub(crate) fn note_discarded(&mut self, place: QueuePlace) {
-        self.discarded.push(place);
+        self.discarded.push((place, None));
+    }
+
+    /// One write stands for another: a record that is under way for that one stays until this one is on disk.
+    pub(crate) fn note_superseded(&mut self, place: QueuePlace, by: QueuePlace) {
+        for (discarded, stands) in &mut self.discarded {
+            if *discarded == place || *stands == Some(place) {
+                *stands = Some(by);
+            }
+        }
     }
 }
 
@@ -385,9 +394,12 @@ impl Client {
                         self.durable(*place, Durability::Stored(key));
                         // It may have failed while it was on its way to the disk.
                         self.store_failure(*place);
-                    } else if let Some(at) = self.storage.discarded.iter().position(|discarded| discarded == place) {
-                        self.storage.discarded.swap_remove(at);
-                        remove.push(key);
+                    } else if let Some(at) = self.storage.discarded.iter().position(|(discarded, _)| discarded == place) {
+                        let (_, by) = self.storage.discarded.swap_remove(at);
+                        match by.and_then(|by| self.queue.get_mut(by)) {
+                            Some(by) => by.replaces.push(key),
+                            None => remove.push(key),
+                        }
                     }
                 }
                 self.remove_from_queue(&remove);

@@ -144,6 +144,27 @@ tests! {
         assert_eq!(node.rows("Note").len(), 1);
     }
 
+    fn what_is_made_anew_twice_is_on_disk_all_the_time() {
+        let mut server = Server::new();
+        let mut node = with_held(&mut server);
+        node.disconnect(NOW);
+        let bad = op_id(&node, 0);
+        let again = node.client.edit(NOW, &bad, insert("a", json!({"n": 5}))).unwrap().op_id;
+        node.drain();
+        // What stands for the held ones is on its way to the disk, and is made anew before it is there.
+        node.client.edit(NOW, &again, insert("a", json!({"n": 6}))).unwrap();
+        node.drain();
+        while node.store_one(NOW) {
+            let mut there = lines(&reopened(&node));
+            there.retain(|line| line.contains("pending"));
+            assert!(there.len() >= 3, "a crash here loses writes: {there:?}");
+        }
+        assert_eq!(lines(&reopened(&node)), lines(&node));
+        node.input(NOW, Input::Wake);
+        settle(&mut node, &mut server);
+        assert_eq!(lines(&node), [""; 0], "and all of it arrives");
+    }
+
     fn an_edit_puts_other_changes_in_place_and_what_waits_goes_on() {
         let mut server = Server::new();
         let mut node = with_held(&mut server);
