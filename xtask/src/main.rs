@@ -16,6 +16,7 @@ mod progress;
 mod repo;
 mod server;
 mod setup;
+mod sim;
 mod size;
 mod soak;
 mod stamp;
@@ -70,6 +71,8 @@ enum Action {
     },
     /// Kill a browser again and again while a page writes, and look for everything that was acknowledged
     Crash(crash::Wishes),
+    /// Simulate client and server with every fault, seed by seed
+    Sim(sim::Wishes),
     /// Build the wasm modules and the npm package, and check the size budget
     Build,
     /// Show what a page downloads, before and after gzip
@@ -120,6 +123,7 @@ fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
         Action::Test { suites, list: false } => test::run(repo, &suites)?,
         Action::Soak { names, times } => soak::run(repo, times, &names)?,
         Action::Crash(wishes) => crash::run(repo, wishes)?,
+        Action::Sim(seeds) => sim::run(repo, &seeds)?,
         Action::Build => {
             let manifest = package::build_within_budget(repo)?;
             println!("{}", size::report(repo, &manifest, false)?);

@@ -4,4 +4,5 @@
 //! (the browser, the server binary, tests) perform the effects. Specified in `docs/protocol.md` and `docs/storage.md`.
 
 pub mod client;
+pub mod planted;
 pub mod server;

@@ -13,7 +13,7 @@ use crate::process::Program;
 use crate::repo::Repo;
 use crate::server::{self, Profile, Server};
 use crate::tools::{self, Tool};
-use crate::{deny, lint, package, tidy, wasm};
+use crate::{deny, lint, package, sim, tidy, wasm};
 
 /// All suites: first what reads sources, then what runs quickly, browsers last.
 pub(super) const SUITES: &[Suite] = &[
@@ -21,6 +21,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "tidy", about: "the rules of this repository that no other tool checks", run: tidy::check },
     Suite { name: "deny", about: "licences, bans and sources of dependencies", run: deny::check },
     Suite { name: "native", about: "all Rust tests that run on the host", run: native },
+    Suite { name: "sim", about: "client and server simulated with every fault: 2,000 seeds, each twice", run: sim },
     Suite { name: "core-wasm", about: "the same tests of protocol and core, compiled to wasm32", run: core_wasm },
     Suite { name: "size", about: "the download within the budget of wasm-pack.toml", run: size },
     Suite { name: "conformance", about: "the wire vectors, read by a second implementation", run: conformance },
@@ -67,6 +68,10 @@ fn native(repo: &Repo) -> anyhow::Result<()> {
         }
     }
     cargo.run_shown()
+}
+
+fn sim(repo: &Repo) -> anyhow::Result<()> {
+    sim::run(repo, &sim::Wishes { seeds: 2_000, ..sim::Wishes::default() })
 }
 
 fn core_wasm(repo: &Repo) -> anyhow::Result<()> {

@@ -1,0 +1,354 @@
+//! What must hold, looked at after every step. A message begins with the invariant's name.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use syncline_core::client::Event as ClientEvent;
+use syncline_protocol::{Identity, OpId, Page, Row};
+use syncline_server::local_server::Said;
+
+use crate::model::{ENTITIES, Key, View, fold};
+use crate::tab::Tab;
+use crate::workload::{rows_of, tag};
+use crate::world::{LinkId, TENANTS, TabId, USERS, World};
+
+/// One write of an application, and what it was told.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// Where it was made.
+    pub(crate) device: usize,
+    /// By which tab.
+    pub(crate) tab: TabId,
+    /// As whom.
+    pub(crate) identity: Identity,
+    /// Its place among all writes.
+    pub(crate) issue: u64,
+    /// What it touches.
+    pub(crate) rows: Vec<Key>,
+    /// Whether it was promised to be on disk.
+    pub(crate) durable: bool,
+    /// Whether it was said to be applied.
+    pub(crate) confirmed: bool,
+    /// What stands for it since.
+    pub(crate) replaced_by: Option<String>,
+    /// Whether the application discarded it, tried it again, or was told that it is lost.
+    pub(crate) settled: bool,
+}
+
+impl Write {
+    /// A write that was taken just now.
+    pub(crate) const fn new(device: usize, tab: TabId, identity: Identity, issue: u64, rows: Vec<Key>) -> Self {
+        Self { device, tab, identity, issue, rows, durable: false, confirmed: false, replaced_by: None, settled: false }
+    }
+}
+
+fn tenant_of(identity: &Identity) -> &str {
+    identity.tenant_id.as_deref().unwrap_or_default()
+}
+
+impl World {
+    /// The application hears something about its writes.
+    pub(crate) fn learn(&mut self, id: TabId, event: &ClientEvent) {
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        match event {
+            ClientEvent::MutationDurable { op_id } if Self::promises_disk(tab) => self.promised(op_id),
+            ClientEvent::MutationConfirmed { op_id, seq } => {
+                tab.dirty = true;
+                self.confirmed(op_id, *seq);
+            }
+            ClientEvent::MutationRemoved { op_id } | ClientEvent::MutationLost { op_id, .. } => {
+                tab.dirty = true;
+                if let Some(write) = self.writes.get_mut(op_id.as_str()) {
+                    assert!(
+                        !(write.durable && matches!(event, ClientEvent::MutationLost { .. })),
+                        "I20: {op_id} was promised to be on disk and is said to be lost"
+                    );
+                    write.settled = true;
+                }
+            }
+            ClientEvent::MutationReplaced { op_id, by } => {
+                tab.dirty = true;
+                self.replaced(op_id, by);
+            }
+            ClientEvent::MutationFailed { .. } | ClientEvent::MutationHeld { .. } => tab.dirty = true,
+            ClientEvent::Synced { seq } => {
+                let asked = tab.asked_at.take();
+                assert!(asked.is_none_or(|head| head <= *seq), "I20: synced at {seq}, and there was more when it was asked");
+            }
+            _ => {}
+        }
+    }
+
+    fn promised(&mut self, op_id: &OpId) {
+        let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
+        write.durable = true;
+        let (device, identity) = (write.device, write.identity.clone());
+        if self.checking {
+            self.check_kept(op_id.as_str(), device, &identity, "I20");
+        }
+    }
+
+    /// What becomes of `by` becomes of `op_id` from now on.
+    fn replaced(&mut self, op_id: &OpId, by: &OpId) {
+        let issue = self.writes.len() as u64;
+        let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
+        write.replaced_by = Some(by.to_string());
+        let (device, tab, identity, rows) = (write.device, write.tab, write.identity.clone(), write.rows.clone());
+        let made = || Write::new(device, tab, identity, issue, rows);
+        self.writes.entry(by.to_string()).or_insert_with(made);
+    }
+
+    fn confirmed(&mut self, op_id: &OpId, seq: u64) {
+        let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
+        write.confirmed = true;
+        let tenant = tenant_of(&write.identity).to_owned();
+        let applied = self.service.lives.iter().filter_map(|life| life.outcome(&tenant, op_id.as_str()));
+        let mut places = applied.filter(|outcome| outcome.applied).map(|outcome| outcome.last_seq);
+        assert!(places.any(|place| place == seq), "I20: {op_id} is said to be applied at {seq}, and is not");
+    }
+
+    /// A tab ended: what it had not promised may go with it.
+    pub(crate) fn writes_of_tab_end(&mut self, id: TabId) {
+        let mut gone = Vec::new();
+        for (op_id, write) in self.writes.iter_mut().filter(|(_, write)| write.tab == id && !write.durable) {
+            // It may have reached the disk without a word.
+            let is_decided = self.service.life().outcome(tenant_of(&write.identity), op_id).is_some();
+            if !is_decided && !self.devices[write.device].disk(&write.identity).now_holds(op_id) {
+                write.settled = true;
+                gone.push(op_id.clone());
+            }
+        }
+        // What it should have stood for lies on disk as it was.
+        for write in self.writes.values_mut() {
+            write.replaced_by.take_if(|by| gone.contains(by));
+        }
+    }
+
+    /// I2 for every database.
+    pub(crate) fn check_all_disks(&mut self) {
+        let all: Vec<(usize, Identity)> = self
+            .devices
+            .iter()
+            .enumerate()
+            .flat_map(|(number, device)| {
+                let identity = |(user_id, tenant_id): &(Option<String>, Option<String>)| {
+                    (number, Identity { user_id: user_id.clone(), tenant_id: tenant_id.clone() })
+                };
+                device.disks.keys().map(identity).collect::<Vec<_>>()
+            })
+            .collect();
+        for (device, identity) in all {
+            self.check_disk(device, &identity);
+        }
+    }
+
+    /// I2: what was promised is on disk, or at the server, or the application knows what became of it.
+    pub(crate) fn check_disk(&mut self, device: usize, identity: &Identity) {
+        if !self.checking {
+            return;
+        }
+        let promised = |write: &Write| write.durable && !write.settled && write.device == device && write.identity == *identity;
+        let ids: Vec<String> = self.writes.iter().filter(|(_, write)| promised(write)).map(|(id, _)| id.clone()).collect();
+        for op_id in ids {
+            self.check_kept(&op_id, device, identity, "I2");
+        }
+    }
+
+    fn check_kept(&mut self, op_id: &str, device: usize, identity: &Identity, invariant: &str) {
+        // What a backup does not have any more the application was told of.
+        let restored = self.service.lives.len() > 1;
+        let mut next = Some(op_id.to_owned());
+        while let Some(one) = next {
+            let write = self.writes.get(&one);
+            let was_told = write.is_some_and(|write| write.settled || (restored && write.confirmed));
+            next = write.and_then(|write| write.replaced_by.clone());
+            let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
+            if at_server || was_told || self.devices[device].disk(identity).now_holds(&one) {
+                return;
+            }
+        }
+        panic!("{invariant}: {op_id} was promised to be on disk and is nowhere");
+    }
+
+    /// I9: writes of one tab to one row are applied in the order in which they were made.
+    pub(crate) fn check_order(&mut self) {
+        for (replica, op_id) in std::mem::take(&mut self.service.applied) {
+            let Some(write) = self.writes.get(op_id.as_str()) else { continue };
+            let (issue, tab, rows) = (write.issue, write.tab, write.rows.clone());
+            for row in rows {
+                let place = (format!("{replica} {tab}"), row);
+                let last = self.service.life().order.insert(place, issue).unwrap_or(0);
+                assert!(last <= issue, "I9: {op_id} was applied after a later write of the same tab to the same row");
+            }
+        }
+    }
+
+    /// I8 and I18 for what leaves the server.
+    pub(crate) fn check_said(&mut self, link: LinkId, said: &Said) {
+        let (Said::Text(text), true) = (said, self.checking) else { return };
+        let Some((identity, token)) = self.link_identity(link) else { return };
+        let is_data = text.contains("\"type\":\"frame\"") || text.contains("\"type\":\"outcomes\"");
+        assert!(!is_data || !self.service.is_long_over(token, self.now), "I18: data for a token that is over: {text}");
+        check_text(identity, text);
+    }
+
+    /// I8 for a page.
+    pub(crate) fn check_page(&self, token: &str, page: &Page) {
+        if !self.checking {
+            return;
+        }
+        let clock = self.service.clock(self.now);
+        if let Ok(identity) = self.service.server.identity(token, clock) {
+            for data in page.changes.iter().filter_map(|change| change.data.as_ref()) {
+                check_text(&identity, data.get());
+            }
+        }
+    }
+
+    /// Looks at a tab after something happened to it: I1, I4 to I7, I10, I11, I21.
+    pub(crate) fn look(&mut self, id: TabId) {
+        if !self.checking {
+            return;
+        }
+        let Some(mut tab) = self.tabs.remove(&id) else { return };
+        tab.looks += 1;
+        let status = tab.client.status();
+        if (tab.dirty || tab.last_seq != status.seq || tab.looks.is_multiple_of(32))
+            && let Some(identity) = status.identity
+        {
+            tab.dirty = false;
+            self.look_at(&mut tab, &identity, status.seq);
+        }
+        self.tabs.insert(id, tab);
+    }
+
+    fn look_at(&mut self, tab: &mut Tab, identity: &Identity, seq: u64) {
+        let mutations: Vec<Value> = serde_json::from_str(&tab.client.mutations_json()).expect("a list");
+        let shown = shown_by(tab);
+        let mut expected = Vec::new();
+        let lives = self.service.lives.iter_mut().rev();
+        for view in lives.filter_map(|life| life.view(identity, seq)) {
+            let mut view = View::clone(&view);
+            fold(&mut view, &mutations);
+            if view == shown {
+                expected.clear();
+                break;
+            }
+            expected.push(view);
+        }
+        let wrong = expected.first().map(|view| difference(&shown, view));
+        assert!(
+            wrong.is_none(),
+            "I6: at {seq} the view is not the base with the open writes over it: {}",
+            wrong.unwrap_or_default()
+        );
+        let stands = self.service.lives.iter_mut().any(|life| life.view(identity, seq).is_some());
+        assert!(stands, "I10: no transaction ends at {seq}");
+        self.check_writes_stay(tab, identity, seq, &mutations);
+        tab.last_seq = seq;
+    }
+
+    /// I21: a write that was shown stays until it is in the base, or the application knows what became of it.
+    fn check_writes_stay(&mut self, tab: &mut Tab, identity: &Identity, seq: u64, mutations: &[Value]) {
+        let op_id = |mutation: &Value| mutation["op_id"].as_str().unwrap_or_default().to_owned();
+        let listed: BTreeMap<String, Vec<Key>> = mutations.iter().map(|mutation| (op_id(mutation), rows_of(mutation))).collect();
+        for gone in tab.shown_writes.keys().filter(|op_id| !listed.contains_key(*op_id)) {
+            let mut next = Some(gone.clone());
+            let mut is_known = false;
+            while let Some(one) = next.filter(|_| !is_known) {
+                let write = self.writes.get(&one);
+                let mut outcomes = self.service.lives.iter().filter_map(|life| life.outcome(tenant_of(identity), &one));
+                let in_base = outcomes.any(|outcome| outcome.applied && outcome.last_seq <= seq);
+                is_known = in_base || listed.contains_key(&one) || write.is_none_or(|write| write.settled);
+                next = write.and_then(|write| write.replaced_by.clone());
+            }
+            assert!(is_known, "I21: {gone} was shown, is shown no more, and nobody was told");
+        }
+        let open = mutations.iter().filter(|mutation| matches!(mutation["status"].as_str(), Some("pending" | "sent")));
+        assert_eq!(tab.client.status().pending, open.count(), "I20: the status counts the writes that are open");
+        tab.shown_writes = listed;
+    }
+
+    /// What holds once everybody has arrived.
+    pub(crate) fn check_arrival(&mut self) {
+        if !self.checking {
+            return;
+        }
+        let ids: Vec<TabId> = self.tabs.keys().copied().collect();
+        for id in ids {
+            let Some(tab) = self.tabs.get_mut(&id) else { continue };
+            tab.dirty = true;
+            self.look(id);
+            let Some(tab) = self.tabs.get_mut(&id) else { continue };
+            let identity = tab.client.status().identity.expect("it has arrived");
+            let queue = self.devices[tab.device].disk(&identity).now.queue.len();
+            assert_eq!(queue, 0, "I1: nothing is left in the queue on disk");
+        }
+        self.check_stored_rows();
+    }
+
+    /// I5 and I8 on disk: what is there is what its own user may have.
+    fn check_stored_rows(&mut self) {
+        for device in &self.devices {
+            for ((user_id, tenant_id), disk) in &device.disks {
+                let identity = Identity { user_id: user_id.clone(), tenant_id: tenant_id.clone() };
+                let queue = disk.now.queue.values().map(|record| &record.bytes);
+                for bytes in disk.now.entities.values().chain(queue) {
+                    check_text(&identity, &String::from_utf8_lossy(bytes));
+                }
+            }
+        }
+    }
+}
+
+/// I8: no value of another organisation, and no secret of another user.
+pub(crate) fn check_text(identity: &Identity, text: &str) {
+    let own_tenant = identity.tenant_id.as_deref().unwrap_or_default();
+    for tenant in TENANTS.iter().chain([&""]).filter(|tenant| **tenant != own_tenant) {
+        assert!(!text.contains(&tag(tenant, "")), "I8: {identity:?} gets what is in {tenant:?}: {text}");
+    }
+    for user in USERS.iter().filter(|user| identity.user_id.as_deref() != Some(**user)) {
+        assert!(!text.contains(&format!("<secret of {user}>")), "I8: {identity:?} gets a secret of {user}: {text}");
+    }
+}
+
+/// What a JavaScript cache shows that follows the deltas; now and then compared with a fresh read.
+fn shown_by(tab: &mut Tab) -> View {
+    let mut view = View::new();
+    for entity in ENTITIES {
+        let (at, rows) = tab.mirror.entry(entity.to_owned()).or_default();
+        let delta: Value = serde_json::from_str(&tab.client.delta_json(entity, *at)).expect("a delta is JSON");
+        if delta["full"] == true {
+            rows.clear();
+        }
+        for row in delta["rows"].as_array().into_iter().flatten() {
+            rows.insert(row["id"].as_str().unwrap_or_default().to_owned(), row.clone());
+        }
+        for id in delta["removed"].as_array().into_iter().flatten() {
+            rows.remove(id.as_str().unwrap_or_default());
+        }
+        *at = delta["at"].as_u64().unwrap_or(0);
+        if tab.looks.is_multiple_of(16) {
+            let fresh: Value = serde_json::from_str(&tab.client.delta_json(entity, 0)).expect("a delta is JSON");
+            let fresh: Vec<&Value> = fresh["rows"].as_array().into_iter().flatten().collect();
+            assert_eq!(rows.values().collect::<Vec<_>>(), fresh, "I6: deltas lead elsewhere than a fresh read");
+        }
+        for (id, row) in rows {
+            let mut row: Row = row.as_object().cloned().unwrap_or_default();
+            row.remove("id");
+            view.insert((entity.to_owned(), id.clone()), row);
+        }
+    }
+    view
+}
+
+fn difference(shown: &View, expected: &View) -> String {
+    let mut lines = Vec::new();
+    for key in shown.keys().chain(expected.keys()) {
+        if shown.get(key) != expected.get(key) {
+            lines.push(format!("{key:?}: shown {:?}, expected {:?}", shown.get(key), expected.get(key)));
+        }
+    }
+    lines.dedup();
+    lines.join("; ")
+}

@@ -1,0 +1,249 @@
+//! A database as browsers were measured to behave: transactions are whole; after a power cut the strict ones are there, and
+//! of the relaxed ones since the last flush some of the first.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+
+/// The stores of one database.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stores {
+    /// Rows.
+    pub(crate) entities: BTreeMap<u64, Rc<[u8]>>,
+    /// Writes.
+    pub(crate) queue: BTreeMap<u64, Queued>,
+    /// The replica record.
+    pub(crate) replica: Option<Rc<[u8]>>,
+    /// The highest key the queue ever gave.
+    last_queue_key: u64,
+    /// Number of the last leader.
+    pub(crate) fence: u64,
+}
+
+/// A record of the queue, and the op_id of its write.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued {
+    pub(crate) bytes: Rc<[u8]>,
+    op_id: Option<Rc<str>>,
+}
+
+impl Queued {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { op_id: own_op_id(&bytes).map(Rc::from), bytes: bytes.into() }
+    }
+}
+
+/// One thing a transaction did.
+#[derive(Debug, Clone)]
+enum Step {
+    Entity(u64, Option<Rc<[u8]>>),
+    Queue(u64, Option<Queued>),
+    Replica(Rc<[u8]>),
+    Fence(u64),
+}
+
+/// A transaction that a power cut may undo, if it is relaxed.
+#[derive(Debug)]
+struct Unflushed {
+    steps: Vec<Step>,
+    strict: bool,
+}
+
+/// One database of one device.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// What every tab reads.
+    pub(crate) now: Stores,
+    /// What the medium holds.
+    flushed: Stores,
+    unflushed: Vec<Unflushed>,
+    /// How many of the next transactions fail with this.
+    pub(crate) failing: Option<(u64, StorageFailure)>,
+}
+
+impl Disk {
+    /// Reads everything as the next leader.
+    pub(crate) fn open(&mut self) -> StoredReplica {
+        let fence = self.now.fence + 1;
+        self.apply(vec![Step::Fence(fence)], false);
+        self.read(fence)
+    }
+
+    /// What an open with this fence gives.
+    pub(crate) fn read(&self, fence: u64) -> StoredReplica {
+        let records = self.now.entities.iter().map(|(key, bytes)| (*key, bytes.to_vec()));
+        let queue = self.now.queue.iter().map(|(key, record)| (*key, record.bytes.to_vec()));
+        StoredReplica {
+            replica: self.now.replica.as_deref().map(<[u8]>::to_vec),
+            records: records.collect(),
+            queue: queue.collect(),
+            fence,
+            memory: None,
+        }
+    }
+
+    /// Everything so far reaches the medium, as it does by itself after some seconds.
+    pub(crate) fn flush(&mut self) {
+        self.unflushed.clear();
+        self.flushed = self.now.clone();
+    }
+
+    /// How many relaxed transactions a power cut may take.
+    pub(crate) fn at_risk(&self) -> usize {
+        self.unflushed.iter().filter(|transaction| !transaction.strict).count()
+    }
+
+    /// Loses the relaxed transactions but the first `kept`; strict ones stay, whether they came before or after.
+    pub(crate) fn cut_power(&mut self, kept: usize) {
+        let mut left = kept;
+        let mut state = self.flushed.clone();
+        for Unflushed { steps, strict } in self.unflushed.drain(..) {
+            let stays = strict || left > 0;
+            if !strict {
+                left = left.saturating_sub(1);
+            }
+            if stays {
+                for step in steps {
+                    state.take(step);
+                }
+            }
+        }
+        self.now = state.clone();
+        self.flushed = state;
+    }
+
+    /// Whether a write lies in the queue.
+    pub(crate) fn now_holds(&self, op_id: &str) -> bool {
+        self.now.holds(op_id)
+    }
+
+    /// Somebody clears the site's data, or the browser its damaged database.
+    pub(crate) fn wipe(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Carries one request out.
+    ///
+    /// # Errors
+    /// As the real database does.
+    pub(crate) fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
+        if let Some((left, failure)) = &mut self.failing {
+            let failure = failure.clone();
+            *left -= 1;
+            if *left == 0 {
+                self.failing = None;
+            }
+            return Err(failure);
+        }
+        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. });
+        let (steps, value) = self.now.plan(kind)?;
+        self.apply(steps, strict);
+        Ok(value)
+    }
+
+    fn apply(&mut self, steps: Vec<Step>, strict: bool) {
+        for step in &steps {
+            self.now.take(step.clone());
+        }
+        self.unflushed.push(Unflushed { steps, strict });
+    }
+}
+
+impl Stores {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Entity(key, bytes) => put(&mut self.entities, key, bytes),
+            Step::Queue(key, bytes) => {
+                self.last_queue_key = self.last_queue_key.max(key);
+                put(&mut self.queue, key, bytes);
+            }
+            Step::Replica(bytes) => self.replica = Some(bytes),
+            Step::Fence(fence) => self.fence = fence,
+        }
+    }
+
+    /// What a request would do, as `transaction.js` does it.
+    fn plan(&self, kind: StorageKind) -> Result<(Vec<Step>, StoredValue), StorageFailure> {
+        let mut steps = Vec::new();
+        match kind {
+            StorageKind::Enqueue { records, remove } => {
+                steps.extend(remove.into_iter().map(|key| Step::Queue(key, None)));
+                let keys: Vec<u64> = (self.last_queue_key + 1..).take(records.len()).collect();
+                steps.extend(keys.iter().zip(records).map(|(key, record)| Step::Queue(*key, Some(Queued::new(record)))));
+                return Ok((steps, StoredValue::Keys(keys)));
+            }
+            StorageKind::UpdateQueue { fence, put, remove } => {
+                self.check_fence(fence)?;
+                let there = |key: &u64| self.queue.contains_key(key);
+                let keys = put.iter().map(|(key, _)| *key).chain(remove.iter().copied()).filter(there).collect();
+                steps.extend(
+                    put.into_iter().filter(|(key, _)| there(key)).map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
+                );
+                steps.extend(remove.into_iter().filter(there).map(|key| Step::Queue(key, None)));
+                return Ok((steps, StoredValue::Keys(keys)));
+            }
+            StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
+                self.check_fence(fence)?;
+                if self.replica.as_deref() != expect.as_deref() {
+                    return Err(StorageFailure::Conflict);
+                }
+                steps.extend(exchange(put, delete));
+                steps.push(Step::Replica(replica.into()));
+                steps.extend(remove_queue.into_iter().map(|key| Step::Queue(key, None)));
+            }
+            StorageKind::Compact { fence, generation, put, delete } => {
+                self.check_fence(fence)?;
+                if self.shown_generation() != Some(generation) {
+                    return Err(StorageFailure::Conflict);
+                }
+                steps.extend(exchange(put, delete));
+            }
+            StorageKind::DeleteGeneration { fence, first, last } => {
+                self.check_fence(fence)?;
+                steps.extend(self.entities.range(first..=last).map(|(key, _)| Step::Entity(*key, None)));
+            }
+            StorageKind::Quarantine { fence, key } => {
+                self.check_fence(fence)?;
+                steps.push(Step::Entity(key, None));
+            }
+        }
+        Ok((steps, StoredValue::Done))
+    }
+
+    fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {
+        match self.fence {
+            0 => Err(StorageFailure::Unavailable("site data was cleared".to_owned())),
+            found if found == fence => Ok(()),
+            _ => Err(StorageFailure::Conflict),
+        }
+    }
+
+    fn shown_generation(&self) -> Option<u64> {
+        let replica: serde_json::Value = serde_json::from_slice(self.replica.as_deref()?).ok()?;
+        replica["generation"].as_u64()
+    }
+
+    /// Whether a write lies in the queue.
+    fn holds(&self, op_id: &str) -> bool {
+        self.queue.values().any(|record| record.op_id.as_deref() == Some(op_id))
+    }
+}
+
+/// The op_id of a stored write.
+fn own_op_id(record: &[u8]) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_slice(record).ok()?;
+    record["intent"]["op_id"].as_str().map(str::to_owned)
+}
+
+fn exchange(put: Vec<(u64, Vec<u8>)>, delete: Vec<u64>) -> impl Iterator<Item = Step> {
+    let put = put.into_iter().map(|(key, bytes)| Step::Entity(key, Some(bytes.into())));
+    put.chain(delete.into_iter().map(|key| Step::Entity(key, None)))
+}
+
+fn put<T>(store: &mut BTreeMap<u64, T>, key: u64, value: Option<T>) {
+    match value {
+        Some(value) => drop(store.insert(key, value)),
+        None => drop(store.remove(&key)),
+    }
+}

@@ -1,0 +1,341 @@
+//! One tab: a client core and the pump that a browser's driver is, with every effect an event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use syncline_core::client::{
+    Client, ClientConfig, Connection, Event as ClientEvent, Input, Output, StorageFailure, StorageKind, StorageRequest,
+    StorageState,
+};
+use syncline_protocol::{Identity, Timestamp};
+
+use crate::model::Key;
+use crate::wire::Ask;
+use crate::world::{Event, LinkId, TabId, World};
+
+/// One tab.
+#[derive(Debug)]
+pub(crate) struct Tab {
+    /// On which device.
+    pub(crate) device: usize,
+    /// The engine.
+    pub(crate) client: Client,
+    /// The token that its socket and requests carry.
+    pub(crate) token: String,
+    /// Its socket.
+    pub(crate) link: Option<LinkId>,
+    /// Whether an HTTP answer of the present socket or question may still count.
+    pub(crate) asks: BTreeSet<u64>,
+    timer: u64,
+    device_wake_at: Option<Timestamp>,
+    /// It hears nothing before this time.
+    pub(crate) frozen_until: u64,
+    /// What it will hear then.
+    pub(crate) deferred: Vec<Event>,
+    /// Its timers fire once a minute.
+    pub(crate) throttled: bool,
+    /// Requests to the database without an answer.
+    pub(crate) storing: u64,
+    /// What a JavaScript cache built of deltas holds: each entity's version and rows.
+    pub(crate) mirror: BTreeMap<String, (u64, BTreeMap<String, Value>)>,
+    /// Whether the view may be another one since it was looked at.
+    pub(crate) dirty: bool,
+    /// Where it stood when it was looked at.
+    pub(crate) last_seq: u64,
+    /// The writes that it showed then.
+    pub(crate) shown_writes: BTreeMap<String, Vec<Key>>,
+    /// What the server had when the application last asked for everything.
+    pub(crate) asked_at: Option<u64>,
+    /// How often it was looked at.
+    pub(crate) looks: u64,
+}
+
+/// Tabs that a device has at once.
+const TABS_MAX: usize = 1;
+
+impl World {
+    /// Opens a tab on a device.
+    pub(crate) fn open_tab(&mut self, device: usize) {
+        if self.tabs.values().filter(|tab| tab.device == device).count() >= TABS_MAX {
+            return;
+        }
+        let id = self.new_id();
+        let seed = self.ids.bytes();
+        let here = &self.devices[device];
+        let identity = here.known.get(&here.token).cloned();
+        let tab = Tab {
+            device,
+            client: Client::new(ClientConfig::with_seed(seed)),
+            token: here.token.clone(),
+            link: None,
+            asks: BTreeSet::new(),
+            timer: 0,
+            device_wake_at: None,
+            frozen_until: 0,
+            deferred: Vec::new(),
+            throttled: false,
+            storing: 0,
+            mirror: BTreeMap::new(),
+            dirty: true,
+            last_seq: 0,
+            shown_writes: BTreeMap::new(),
+            asked_at: None,
+            looks: 0,
+        };
+        self.tabs.insert(id, tab);
+        self.give(id, Input::Start { identity });
+    }
+
+    /// A tab ends without a word.
+    pub(crate) fn crash_tab(&mut self, id: TabId) {
+        let Some(tab) = self.tabs.remove(&id) else { return };
+        self.trace.note(self.now, "tab ends", &id.to_string());
+        if let Some(link) = tab.link {
+            self.after(1, Event::Break(link));
+        }
+        self.writes_of_tab_end(id);
+    }
+
+    /// Gives a tab one input, or keeps it until the tab thaws.
+    pub(crate) fn give(&mut self, id: TabId, input: Input) {
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        if tab.frozen_until > self.now {
+            return tab.deferred.push(Event::Input(id, input));
+        }
+        self.trace.note(self.now, "input", &describe_input(id, &input));
+        let clock = Timestamp(self.devices[tab.device].clock(self.now));
+        tab.client.handle_input(clock, input);
+        self.drain(id);
+        self.look(id);
+    }
+
+    /// A tab stands still for a while: whatever comes meanwhile it hears afterwards.
+    pub(crate) fn freeze(&mut self, id: TabId, ms: u64) {
+        let until = self.now + ms;
+        if let Some(tab) = self.tabs.get_mut(&id) {
+            tab.frozen_until = until;
+            self.at(until, Event::Thaw(id));
+        }
+    }
+
+    /// A tab goes on.
+    pub(crate) fn thaw(&mut self, id: TabId) {
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        if tab.frozen_until <= self.now {
+            for event in std::mem::take(&mut tab.deferred) {
+                self.after(0, event);
+            }
+        }
+    }
+
+    /// A timer of a tab fires.
+    pub(crate) fn tick(&mut self, id: TabId, timer: u64) {
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        if tab.timer != timer {
+            return;
+        }
+        if tab.frozen_until > self.now {
+            return tab.deferred.push(Event::Tick(id, timer));
+        }
+        tab.device_wake_at = None;
+        self.give(id, Input::Tick);
+    }
+
+    /// Carries out what a tab's engine asks for.
+    pub(crate) fn drain(&mut self, id: TabId) {
+        loop {
+            let Some(tab) = self.tabs.get_mut(&id) else { return };
+            match tab.client.poll_output() {
+                Output::Idle { wake_at } => return self.set_timer(id, wake_at),
+                output => self.perform(id, output),
+            }
+        }
+    }
+
+    fn set_timer(&mut self, id: TabId, wake_at: Option<Timestamp>) {
+        const THROTTLE_MS: u64 = 60_000;
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        if std::mem::replace(&mut tab.device_wake_at, wake_at) == wake_at {
+            return;
+        }
+        tab.timer += 1;
+        if let Some(wake_at) = wake_at {
+            // A browser's timer runs on when the device's clock is set.
+            let mut delay = wake_at.0.saturating_sub(self.devices[tab.device].clock(self.now));
+            if tab.throttled {
+                delay = delay.div_ceil(THROTTLE_MS) * THROTTLE_MS;
+            }
+            let timer = tab.timer;
+            self.after(delay, Event::Tick(id, timer));
+        }
+    }
+
+    fn perform(&mut self, id: TabId, output: Output) {
+        let now = self.now;
+        if !matches!(output, Output::Notify(_)) {
+            self.trace.note(now, "output", &describe_output(id, &output));
+        }
+        match output {
+            Output::ResolveIdentity => self.ask(id, Ask::Identity),
+            Output::OpenStorage { identity } => {
+                let delay = self.disk_delay();
+                self.after(delay, Event::Open(id, identity));
+            }
+            Output::Store(request) => self.request_store(id, request),
+            Output::OpenSocket => self.open_socket(id),
+            Output::CloseSocket { .. } => self.close_socket(id),
+            Output::Send(text) => self.send(id, text),
+            Output::Pull { request, path_and_query } => self.ask(id, Ask::Pull(request, path_and_query)),
+            Output::Notify(event) => self.hear(id, &event),
+            Output::Idle { .. } => {}
+        }
+    }
+
+    fn disk_delay(&mut self) -> u64 {
+        if self.disk.permille(30) { self.disk.between(20, 800) } else { self.disk.between(1, 12) }
+    }
+
+    /// Transactions of one device run one after another.
+    fn request_store(&mut self, id: TabId, request: StorageRequest) {
+        let delay = self.disk_delay();
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        let Some(identity) = tab.client.status().identity else { return };
+        tab.storing += 1;
+        let device = &mut self.devices[tab.device];
+        device.disk_free_at = device.disk_free_at.max(self.now) + delay;
+        let at = device.disk_free_at;
+        self.at(at, Event::Store(id, identity, request));
+    }
+
+    /// Opens the database of a tab's identity.
+    pub(crate) fn open_database(&mut self, id: TabId, identity: &Identity) {
+        let hangs = self.strikes(self.options.open);
+        let Some(tab) = self.tabs.get(&id) else { return };
+        let device = &mut self.devices[tab.device];
+        if hangs || device.failing_opens > 0 {
+            device.failing_opens = device.failing_opens.saturating_sub(1);
+            let failure = StorageFailure::Unavailable("opening took too long".to_owned());
+            return self.after(if hangs { 5_000 } else { 5 }, Event::Input(id, Input::OpenFailed(failure)));
+        }
+        let stored = device.disk(identity).open();
+        self.give(id, Input::Opened(Box::new(stored)));
+    }
+
+    /// Carries out one transaction, also of a tab that ended meanwhile.
+    pub(crate) fn store(&mut self, id: TabId, identity: &Identity, request: StorageRequest) {
+        let Some(device) = self.tabs.get(&id).map(|tab| tab.device) else { return };
+        let result = self.devices[device].disk(identity).execute(request.kind);
+        self.trace.note(self.now, "stored", &format!("{id} {:?} {result:?}", request.id));
+        self.check_disk(device, identity);
+        if let Some(tab) = self.tabs.get_mut(&id) {
+            tab.storing -= 1;
+        }
+        let delay = self.disk.between(0, 3);
+        self.after(delay, Event::Input(id, Input::Stored { request: request.id, result }));
+    }
+
+    /// What the application of a tab learns.
+    fn hear(&mut self, id: TabId, event: &ClientEvent) {
+        self.trace.note(self.now, "event", &describe_event(id, event));
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        let device = tab.device;
+        match event {
+            ClientEvent::Changed { .. } | ClientEvent::Opened { .. } => tab.dirty = true,
+            ClientEvent::StatusChanged { status } => {
+                if let (Connection::Live, Some(identity)) = (&status.connection, &status.identity) {
+                    let (token, identity) = (tab.token.clone(), identity.clone());
+                    self.devices[device].known.insert(token, identity);
+                }
+            }
+            ClientEvent::TokenNeeded { .. } if !std::mem::replace(&mut self.devices[device].awaits_token, true) => {
+                let delay = self.app.between(20, 2_000);
+                self.after(delay, Event::NewToken(device));
+            }
+            ClientEvent::IdentityFlipped => {
+                let token = tab.token.clone();
+                self.devices[device].known.remove(&token);
+                self.crash_tab(id);
+                return self.after(5, Event::NewTab(device));
+            }
+            _ => {}
+        }
+        self.learn(id, event);
+    }
+
+    /// The application got the token that it asked for.
+    pub(crate) fn change_token(&mut self, number: usize) {
+        let mut device = std::mem::replace(&mut self.devices[number], crate::device::Device::new("", ""));
+        device.awaits_token = false;
+        device.token = self.new_token(&device);
+        self.devices[number] = device;
+        let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| tab.device == number).map(|(id, _)| *id).collect();
+        for id in tabs {
+            if let Some(tab) = self.tabs.get_mut(&id) {
+                tab.token.clone_from(&self.devices[number].token);
+            }
+            self.give(id, Input::TokenChanged);
+        }
+    }
+
+    /// Whether a tab waits for nothing but its timers.
+    pub(crate) fn is_idle(&self, id: TabId) -> bool {
+        self.tabs.get(&id).is_some_and(|tab| tab.storing == 0 && tab.asks.is_empty() && tab.frozen_until <= self.now)
+    }
+
+    /// Whether a tab's writes are promised to be on disk.
+    pub(crate) fn promises_disk(tab: &Tab) -> bool {
+        tab.client.status().storage == StorageState::Indexeddb
+    }
+}
+
+/// What a request writes in short: whole records would take longer to print than to make.
+fn describe_output(id: TabId, output: &Output) -> String {
+    match output {
+        Output::Send(text) => format!("{id} send {text}"),
+        Output::Store(StorageRequest { id: request, kind }) => format!("{id} store {} {}", request.0, describe_kind(kind)),
+        output => format!("{id} {output:?}"),
+    }
+}
+
+fn describe_kind(kind: &StorageKind) -> String {
+    let keys = |put: &[(u64, Vec<u8>)]| {
+        let list = put.iter().map(|(key, bytes)| format!("{key}:{:08x}", xxh32(bytes)));
+        list.collect::<Vec<_>>().join(" ")
+    };
+    match kind {
+        StorageKind::Enqueue { records, remove } => {
+            let sums: Vec<String> = records.iter().map(|record| format!("{:08x}", xxh32(record))).collect();
+            format!("enqueue {} without {remove:?}", sums.join(" "))
+        }
+        StorageKind::UpdateQueue { fence, put, remove } => format!("update queue as {fence}: {} without {remove:?}", keys(put)),
+        StorageKind::Commit { fence, replica, put, delete, remove_queue, .. } => {
+            let replica = String::from_utf8_lossy(replica);
+            format!("commit as {fence}: {} without {delete:?} unqueue {remove_queue:?} {replica}", keys(put))
+        }
+        StorageKind::Compact { fence, generation, put, delete } => {
+            format!("compact {generation} as {fence}: {} without {delete:?}", keys(put))
+        }
+        kind => format!("{kind:?}"),
+    }
+}
+
+fn xxh32(bytes: &[u8]) -> u32 {
+    u32::try_from(xxhash_rust::xxh64::xxh64(bytes, 0) >> 32).unwrap_or(0)
+}
+
+fn describe_input(id: TabId, input: &Input) -> String {
+    match input {
+        Input::Received(text) => format!("{id} received {text}"),
+        Input::PullAnswered { request, status, body, .. } => format!("{id} pull {} answered {status} {body}", request.0),
+        Input::Opened(stored) => {
+            let replica = stored.replica.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let (records, queue) = (stored.records.len(), stored.queue.len());
+            format!("{id} opened: {records} records, {queue} writes, fence {:?}, {replica}", stored.fence)
+        }
+        input => format!("{id} {input:?}"),
+    }
+}
+
+fn describe_event(id: TabId, event: &ClientEvent) -> String {
+    format!("{id} {}", ClientEvent::list_to_json(std::slice::from_ref(event)))
+}
