@@ -9,6 +9,8 @@ const MAGIC: &[u8; 4] = b"SYS1";
 const FORMAT: u8 = 1;
 /// Magic, format, kind, reserved, from, to, count of sections: what the checksum is seeded with.
 const HEADER_BYTES: usize = 28;
+/// A row without fields: length, seq, an empty id, flags, count of fields.
+const ROW_BYTES_MIN: usize = 16;
 
 /// Why stored bytes are no segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +122,10 @@ fn read_section(body: &[u8], start: usize) -> Option<Section> {
         columns.push(Column::new(read_short(&mut reader)?));
     }
     let (row_count, tombstone_count) = (reader.u32()?, reader.u32()?);
+    // Memory is reserved for so many.
+    if row_count as usize > reader.0.len() / ROW_BYTES_MIN || tombstone_count as usize > reader.0.len() {
+        return None;
+    }
     let rows_at = start + body.len() - reader.0.len();
     Some(Section { entity, columns, row_count, tombstone_count, rows_at, end: start + body.len() })
 }
@@ -184,6 +190,18 @@ mod tests {
         );
         assert_eq!(tombstones(&bytes, section, end).collect::<Vec<_>>(), [("gone", 7)]);
         assert_eq!((head.from, head.to), (3, 9));
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_are_damage() {
+        for (before_rows, count) in [(8, u32::MAX), (8, 100), (4, u32::MAX)] {
+            let mut bytes = sample();
+            let at = read_segment(&bytes).unwrap().sections[0].rows_at - before_rows;
+            bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
+            let sum = checksum(&bytes).unwrap();
+            bytes[HEADER_BYTES..HEADER_BYTES + 8].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(read_segment(&bytes).err(), Some(SegmentError::Corrupt));
+        }
     }
 
     #[test]
