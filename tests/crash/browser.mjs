@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CHROMIUM_ARGUMENTS } from "../chromium_arguments.mjs";
 
@@ -71,7 +71,10 @@ export class Browser {
     this.#kind = BROWSERS[name];
     this.#profile = profile;
     this.#kind.prepare(profile);
-    const env = { ...process.env, MOZ_CRASHREPORTER_DISABLE: "1", MOZ_HEADLESS: "1" };
+    // What a browser leaves behind when it is killed goes with the profile.
+    const TMPDIR = join(profile, "tmp");
+    mkdirSync(TMPDIR, { recursive: true });
+    const env = { ...process.env, TMPDIR, MOZ_CRASHREPORTER_DISABLE: "1", MOZ_HEADLESS: "1" };
     // A group of its own: it is killed without asking who belongs to it.
     const options = { stdio: "ignore", detached: true, env };
     this.#child = spawn(this.#kind.program(), this.#kind.start(profile, url), options);

@@ -35,13 +35,17 @@ export class Expected {
     return copy;
   }
 
-  /** Compares with what a device holds: `rows` maps an entity to `[id, n, group, size]`. */
-  compare({ rows, queue = [] }) {
+  /**
+   * Compares with what a device holds: `rows` maps an entity to `[id, n, group, size]`. Where others write while a device reads,
+   * `later` knows what they may have deleted.
+   */
+  compare({ rows, queue = [] }, later = this) {
     const found = nothing();
     const held = heldRows(rows);
     for (const [id, row] of this.#rows) {
       const n = held.get(id)?.n;
-      const isLost = row.deleted ? n !== undefined : n === undefined ? !row.deleting : n < row.n;
+      const mayBeGone = row.deleting || later.#mayBeGone(id);
+      const isLost = row.deleted ? n !== undefined : n === undefined ? !mayBeGone : n < row.n;
       if (isLost) found.lost.push({ id, ...row, found: n ?? null });
       else if (row.deleting && !row.deleted && n === undefined) found.survivors += 1;
     }
@@ -61,7 +65,7 @@ export class Expected {
    * once more.
    */
   learn({ rows }, lost) {
-    for (const { id } of lost) this.#rows.delete(id);
+    this.forget(lost);
     const held = heldRows(rows);
     for (const [id, { entity, n }] of held) {
       if (!OWN.has(entity)) continue;
@@ -69,6 +73,16 @@ export class Expected {
       Object.assign(row, { n: Math.max(row.n, n), deleting: false });
     }
     for (const [id, row] of this.#rows) if (!held.has(id)) row.deleted = true;
+  }
+
+  /** What is lost is not looked for again. */
+  forget(lost) {
+    for (const { id } of lost) this.#rows.delete(id);
+  }
+
+  #mayBeGone(id) {
+    const row = this.#rows.get(id);
+    return row !== undefined && (row.deleting || row.deleted);
   }
 
   #row(entity, id) {

@@ -103,6 +103,10 @@ test("a copy does not change with what is acknowledged later", () => {
   const all = expected();
   const copy = all.copy();
   all.acknowledge([["note", "c", 0]]);
+  all.deleting("b");
+  const [without_b, without_a] = [device({ note: [["a", 1]] }), device({ note: [["b", 0]] })];
+  assert.deepEqual([copy.compare(without_b, all).lost, copy.compare(without_b).lost.length], [[], 1]);
+  assert.equal(copy.compare(without_a, all).lost.length, 1);
   assert.deepEqual(
     copy.compare(
       device({

@@ -149,6 +149,7 @@ export class Series {
     const { rows, doubled } = readLog(changes);
     const { lost } = this.#total.compare({ rows });
     this.#figures.server_lost.push(...lost);
+    this.#total.forget(lost);
     this.#figures.server_doubled.push(...doubled);
     this.#figures.server_differs.push(...differences(finished.rows, rows));
     this.#figures.add({ ...this.#device.compare(finished), survivors: 0 });
@@ -210,7 +211,7 @@ export class Series {
       return;
     }
     const expected = this.#before.get(report.tab) ?? new Expected();
-    const found = expected.compare(report);
+    const found = expected.compare(report, this.#device);
     const isEmpty = report.seq === 0 && Object.values(report.rows).every((rows) => rows.length === 0);
     const isWiped =
       expected.size > 0 && (isEmpty || !report.databases.some((name) => name.includes(`_${this.#app}_`)));
@@ -219,13 +220,19 @@ export class Series {
     if (!report.isIdentified && expected.size > 0) this.#figures.identity_forgotten += 1;
     this.#figures.problems.push(...report.problems);
     this.#figures.add(found);
-    if (found.lost.length > 0 || isWiped) {
-      this.#say(
-        `round ${report.round}, tab ${report.tab}: ${found.lost.length} lost${isWiped ? ", the store is gone" : ""}`,
-      );
+    const { lost, torn, refused } = found;
+    if (isWiped || lost.length + torn.length + refused.length > 0) {
+      const first = JSON.stringify({
+        lost: lost.slice(0, 3),
+        torn: torn.slice(0, 3),
+        refused: refused.slice(0, 3),
+      });
+      const gone = isWiped ? "the store is gone, " : "";
+      this.#say(`round ${report.round}, tab ${report.tab}: ${gone}${lost.length} lost, among them ${first}`);
     }
     // A second tab opens while the first one writes on; only the first sees all there is.
-    if (report.tab === "a") this.#device.learn(report, found.lost);
+    if (isWiped) this.#device = new Expected();
+    else if (report.tab === "a") this.#device.learn(report, found.lost);
   }
 
   /** Waits for a report of this round; `tab` is empty for any of them. */
