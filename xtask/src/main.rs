@@ -5,6 +5,7 @@ mod crash;
 mod demo;
 mod deny;
 mod figures;
+mod fuzz;
 mod lint;
 mod lock;
 mod manifest;
@@ -73,6 +74,14 @@ enum Action {
     Crash(crash::Wishes),
     /// Simulate client and server with every fault, seed by seed
     Sim(sim::Wishes),
+    /// Feed random bytes to everything that reads bytes from outside
+    Fuzz {
+        /// Names of targets in `fuzz/fuzz_targets`; all if absent
+        targets: Vec<String>,
+        /// How long each runs
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        minutes: u32,
+    },
     /// Build the wasm modules and the npm package, and check the size budget
     Build,
     /// Show what a page downloads, before and after gzip
@@ -123,6 +132,7 @@ fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
         Action::Test { suites, list: false } => test::run(repo, &suites)?,
         Action::Soak { names, times } => soak::run(repo, times, &names)?,
         Action::Crash(wishes) => crash::run(repo, wishes)?,
+        Action::Fuzz { targets, minutes } => fuzz::run(repo, minutes, &targets)?,
         Action::Sim(seeds) => sim::run(repo, &seeds)?,
         Action::Build => {
             let manifest = package::build_within_budget(repo)?;

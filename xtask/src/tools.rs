@@ -18,10 +18,12 @@ pub(crate) enum Tool {
     Geckodriver,
     /// Checks licences, bans and sources of dependencies.
     CargoDeny,
+    /// Builds and runs fuzz targets. `cargo xtask fuzz` alone installs it.
+    CargoFuzz,
 }
 
 impl Tool {
-    /// All of them.
+    /// What tests need.
     pub(crate) const ALL: [Self; 3] = [Self::WasmTestRunner, Self::Geckodriver, Self::CargoDeny];
 
     fn package(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Tool {
             Self::WasmTestRunner => "wasm-bindgen-cli",
             Self::Geckodriver => "geckodriver",
             Self::CargoDeny => "cargo-deny",
+            Self::CargoFuzz => "cargo-fuzz",
         }
     }
 
@@ -37,6 +40,7 @@ impl Tool {
             Self::WasmTestRunner => "wasm-bindgen-test-runner",
             Self::Geckodriver => "geckodriver",
             Self::CargoDeny => "cargo-deny",
+            Self::CargoFuzz => "cargo-fuzz",
         }
     }
 
@@ -46,6 +50,7 @@ impl Tool {
             Self::WasmTestRunner => locked_version(repo, "wasm-bindgen"),
             Self::Geckodriver => Ok("0.37.1".to_owned()),
             Self::CargoDeny => Ok("0.20.2".to_owned()),
+            Self::CargoFuzz => Ok("0.13.2".to_owned()),
         }
     }
 
@@ -54,7 +59,7 @@ impl Tool {
         match self {
             // Its lock file may name versions that a registry mirror does not have yet.
             Self::WasmTestRunner => false,
-            Self::Geckodriver | Self::CargoDeny => true,
+            Self::Geckodriver | Self::CargoDeny | Self::CargoFuzz => true,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::process::Program;
 use crate::repo::Repo;
 use crate::server::{self, Profile, Server};
 use crate::tools::{self, Tool};
-use crate::{deny, lint, package, sim, tidy, wasm};
+use crate::{deny, fuzz, lint, package, sim, tidy, wasm};
 
 /// All suites: first what reads sources, then what runs quickly, browsers last.
 pub(super) const SUITES: &[Suite] = &[
@@ -23,6 +23,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "native", about: "all Rust tests that run on the host", run: native },
     Suite { name: "sim", about: "client and server simulated with every fault: 2,000 seeds, each twice", run: sim },
     Suite { name: "core-wasm", about: "the same tests of protocol and core, compiled to wasm32", run: core_wasm },
+    Suite { name: "corpora", about: "every input that fuzzing found worth keeping", run: fuzz::run_corpora },
     Suite { name: "size", about: "the download within the budget of wasm-pack.toml", run: size },
     Suite { name: "conformance", about: "the wire vectors, read by a second implementation", run: conformance },
     Suite { name: "pkg", about: "unit and type tests of the npm package", run: pkg },
