@@ -43,7 +43,7 @@ pub(crate) fn run(repo: &Repo, minutes: u32, names: &[String]) -> anyhow::Result
 /// Runs every input that was kept, as an ordinary test: no fuzzer is needed for it.
 pub(crate) fn run_corpora(repo: &Repo) -> anyhow::Result<()> {
     Program::cargo(repo)
-        .args(["test", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--", "--nocapture"])
+        .args(["test", "--manifest-path", "fuzz/Cargo.toml", "--", "--nocapture"])
         // What the other tests compiled serves this one.
         .env("CARGO_TARGET_DIR", repo.target())
         .run_shown()
