@@ -21,18 +21,27 @@ pub(crate) struct Wishes {
     /// Print everything that happens; with --seed
     #[arg(long)]
     pub(crate) trace: bool,
+    /// Look for each of the planted bugs instead, and say how many seeds that took
+    #[arg(long)]
+    pub(crate) planted: bool,
 }
 
 /// Runs the seeds; a failing one is named with the command that runs it again.
 pub(crate) fn run(repo: &Repo, seeds: &Wishes) -> anyhow::Result<()> {
     // The profile of the tests: it shares their dependencies, and it checks for overflow.
-    let program = Program::cargo(repo).args(["run", "--quiet", "--profile", "test", "--package", "syncline-sim"]);
-    let mut program = program.arg("--").arg(format!("--seeds={}", seeds.seeds)).arg(format!("--from={}", seeds.from));
+    let mut program = Program::cargo(repo).args(["run", "--quiet", "--profile", "test", "--package", "syncline-sim"]);
+    if seeds.planted {
+        program = program.args(["--features", "planted"]);
+    }
+    program = program.arg("--").arg(format!("--seeds={}", seeds.seeds)).arg(format!("--from={}", seeds.from));
     if let Some(seed) = seeds.seed {
         program = program.arg(format!("--seed={seed}"));
     }
     if let Some(options) = &seeds.options {
         program = program.arg(format!("--options={options}"));
+    }
+    if seeds.planted {
+        program = program.arg("--planted");
     }
     if seeds.trace {
         program = program.arg("--trace");

@@ -5,6 +5,7 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
+use syncline_core::planted;
 use syncline_core::server::Schema;
 use syncline_protocol::{
     ErrorCode, ErrorDetail, Hello, Identity, OutcomeResult, Page, Push, RawJson, ServerMessage, Timestamp, limits,
@@ -262,7 +263,7 @@ impl LocalServer {
         if socket.outgoing.leadership.as_ref().is_some_and(Leadership::is_lost) {
             return Some(superseded());
         }
-        if socket.caller.expires().is_some_and(|expires| now >= expires) {
+        if socket.caller.expires().is_some_and(|expires| now >= expires) && !planted::is(25) {
             return Some(expired());
         }
         let silent = socket.heard_at.plus_ms(socket.incoming.patience_ms()) <= now;

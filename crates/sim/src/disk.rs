@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_core::planted;
 
 /// The stores of one database.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +137,7 @@ impl Disk {
             }
             return Err(failure);
         }
-        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. });
+        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. }) && !planted::is(32);
         let (steps, value) = self.now.plan(kind)?;
         self.apply(steps, strict);
         Ok(value)

@@ -53,6 +53,9 @@ impl World {
         if self.fault.permille(options.forget) {
             // Outcomes are forgotten by age; the server's clock goes on while nobody is there.
             self.trace.note(self.now, "fault", "years pass at the server");
+            if self.fault.permille(700) {
+                self.drop_sockets(false);
+            }
             self.service.jump(500 * DAY_MS.unsigned_abs(), self.now);
             self.wake_all_sockets();
         }

@@ -13,6 +13,7 @@ mod disk;
 mod faults;
 mod model;
 pub mod options;
+pub mod planted;
 mod random;
 pub mod run;
 mod service;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use syncline_sim::options::Options;
+use syncline_sim::planted;
 use syncline_sim::run::{self, Failure};
 
 /// Runs seeds of the simulation.
@@ -27,6 +28,9 @@ struct Arguments {
     /// Print everything that happens; with --seed
     #[arg(long)]
     trace: bool,
+    /// Look for each planted bug, or for those with these numbers; needs the feature `planted`
+    #[arg(long, num_args = 0.., value_delimiter = ',')]
+    planted: Option<Vec<u64>>,
     /// Threads; all cores if absent
     #[arg(long)]
     threads: Option<usize>,
@@ -48,11 +52,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if let Some(seed) = arguments.seed {
         return one(arguments, seed);
     }
+    if let Some(wanted) = &arguments.planted {
+        return look_for_bugs(arguments, wanted);
+    }
     let started = Instant::now();
     let tally = Tally::default();
-    let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads(arguments) {
             scope.spawn(|| work(arguments, &tally));
         }
     });
@@ -108,6 +114,42 @@ fn work(arguments: &Arguments, tally: &Tally) {
             }
         }
     }
+}
+
+fn look_for_bugs(arguments: &Arguments, wanted: &[u64]) -> anyhow::Result<bool> {
+    anyhow::ensure!(cfg!(feature = "planted"), "this program was built without the feature `planted`");
+    let bugs: Vec<_> = planted::BUGS.iter().filter(|(bug, _)| wanted.is_empty() || wanted.contains(bug)).collect();
+    let next = AtomicU64::new(0);
+    let needed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads(arguments) {
+            scope.spawn(|| {
+                while let Some((bug, name)) =
+                    usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok().and_then(|at| bugs.get(at))
+                {
+                    let found = planted::find(*bug, arguments.from, arguments.seeds);
+                    let seeds = found.as_ref().map(|found| found.seeds);
+                    let how = found.map_or("NOT FOUND".to_owned(), |found| found.failure.message);
+                    let end = how.floor_char_boundary(110);
+                    say(&format!("{bug:>3} {name}: {seeds:?} {}", how.get(..end).unwrap_or_default()));
+                    if let Ok(mut needed) = needed.lock() {
+                        needed.push(seeds);
+                    }
+                }
+            });
+        }
+    });
+    let mut needed = needed.into_inner().unwrap_or_default();
+    let found = needed.iter().flatten().count();
+    // A bug that was not found counts as the last.
+    needed.sort_by_key(|seeds| seeds.unwrap_or(u64::MAX));
+    let median = needed.get(needed.len() / 2).copied().flatten();
+    say(&format!("{found} of {} planted bugs found; median {median:?} seeds", needed.len()));
+    Ok(found == needed.len())
+}
+
+fn threads(arguments: &Arguments) -> usize {
+    arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 fn one(arguments: &Arguments, seed: u64) -> anyhow::Result<bool> {

@@ -186,6 +186,11 @@ impl Life {
         assert!(!result.replayed, "{op_id} is answered as a replay and was never seen");
         let intent = Intent::parse(text).expect("what the server decided about is an intent");
         let user = pusher.identity.user_id.as_deref();
+        for needed in &intent.after {
+            let outcome = self.outcomes.get(&(tenant.clone(), needed.to_string()));
+            let applied = outcome.is_some_and(|outcome| outcome.applied && outcome.user == pusher.identity.user_id);
+            assert!(applied, "I9: {op_id} was decided and {needed}, which it depends on, did not apply");
+        }
         let decided = self.tenants.entry(tenant.clone()).or_default().evaluate(&tenant, user, &intent);
         let outcome = match decided {
             Ok(changes) => {

@@ -94,6 +94,8 @@ options! {
     bad,
     /// Messages of somebody who does not keep to the protocol.
     byzantine,
+    /// Number of a planted bug, for a build with the feature `planted`.
+    bug,
 }
 
 /// The options that are rates of faults: what shrinking sets to zero.
@@ -173,8 +175,10 @@ impl Options {
                 *rate = drawn;
             }
         }
-        if options.full + options.broken > 0 {
-            // A write whose mark the disk refused goes out unmarked, and could be sent again blindly after 400 days: known.
+        // A write whose mark the disk refused goes out unmarked, and could be sent again blindly after 400 days: known.
+        if options.forget > 0 && random.permille(500) {
+            (options.full, options.broken) = (0, 0);
+        } else if options.full + options.broken > 0 {
             options.forget = 0;
         }
         if faulty && random.permille(100) {

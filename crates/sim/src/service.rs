@@ -52,6 +52,8 @@ pub(crate) struct Service {
     next_op: u64,
     /// Writes that were applied just now, with their replica.
     pub(crate) applied: Vec<(String, OpId)>,
+    /// What was pushed together just now, in the order of the push.
+    pub(crate) pushed: Vec<OpId>,
 }
 
 impl Service {
@@ -74,6 +76,7 @@ impl Service {
             ahead: 0,
             next_op: 0,
             applied: Vec::new(),
+            pushed: Vec::new(),
         };
         for tenant in tenants {
             for user in users {
@@ -231,6 +234,7 @@ impl Service {
         let pusher = Pusher { identity: identity.clone(), replica: replica.clone(), fence: push.fence };
         let intents: Vec<&str> = push.transactions.iter().map(RawJson::get).collect();
         self.life().pushed(&pusher, &intents, &answer.results);
+        self.pushed = answer.results.iter().map(|result| result.op_id.clone()).collect();
         let applied = answer.results.iter().filter(|result| result.status == OutcomeStatus::Applied && !result.replayed);
         self.applied.extend(applied.map(|result| (replica.clone(), result.op_id.clone())));
     }

@@ -111,6 +111,8 @@ impl World {
     /// Builds the world of these options.
     pub(crate) fn new(options: Options, checking: bool, shown: bool) -> Self {
         let seed = options.seed;
+        #[cfg(feature = "planted")]
+        syncline_core::planted::plant(u32::try_from(options.bug).unwrap_or(0));
         let stream = |name| Random::stream(seed, name);
         let users = usize::try_from(options.users).unwrap_or(1).min(2);
         let service = Service::new(seed, options.page, &USERS, &TENANTS, START_MS);

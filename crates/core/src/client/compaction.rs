@@ -7,6 +7,7 @@ use super::base::{Generation, Segment};
 use super::row_codec::RowRef;
 use super::section_writer::{SectionWriter, section_of};
 use super::segment::{SegmentKind, tombstones, walk_rows, write_segment};
+use crate::planted;
 
 /// A run this long is worth merging whatever its size.
 const RUN_RECORDS: usize = 32;
@@ -119,7 +120,7 @@ fn gather<'a>(base: &'a Generation, run: &[u64]) -> Vec<Piece<'a>> {
                 }
             });
             for (id, seq) in tombstones(&record.bytes, section, end) {
-                if !is_oldest && !base.contains(*index, id.as_bytes()) {
+                if !is_oldest && !planted::is(14) && !base.contains(*index, id.as_bytes()) {
                     pieces.push(Piece { entity, id, seq, row: None });
                 }
             }

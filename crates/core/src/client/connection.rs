@@ -8,6 +8,7 @@ use super::backoff::Backoff;
 use super::mutation_record::{Mutation, MutationState};
 use super::timer::Timer;
 use super::{Client, Connection, Event, Output, RequestId};
+use crate::planted;
 
 /// How long a handshake may take, in milliseconds: opening the socket, `welcome`, or resolving the identity.
 const HANDSHAKE_MS_MAX: u64 = 15_000;
@@ -309,7 +310,7 @@ impl Client {
         self.link.retry_after_ms = 0;
         self.link.asked_for_token = false;
         self.last_error = None;
-        if self.record.epoch.as_ref().is_some_and(|epoch| *epoch != welcome.epoch) {
+        if self.record.epoch.as_ref().is_some_and(|epoch| *epoch != welcome.epoch) && !planted::is(10) {
             // A restored backup may lack what was applied: sent again, it is answered from its outcome or decided anew.
             self.queue.reopen_applied();
         }
@@ -327,7 +328,8 @@ impl Client {
     /// Writes sent so long ago that the server may have forgotten their outcome are never sent again blindly.
     fn fail_forgotten(&mut self, floor: Timestamp) {
         let sent_at = |mutation: &Mutation| mutation.first_sent_at.unwrap_or(mutation.intent.issued_at);
-        for place in self.queue.places(&|mutation| mutation.state == MutationState::Sent && sent_at(mutation) < floor) {
+        let is_forgotten = |mutation: &Mutation| sent_at(mutation) < floor && !planted::is(6);
+        for place in self.queue.places(&|mutation| mutation.state == MutationState::Sent && is_forgotten(mutation)) {
             let message = "it was sent so long ago that the server no longer knows what became of it";
             self.fail_mutation_with(place, ErrorCode::OutcomeUnknown, message);
         }
@@ -370,7 +372,7 @@ impl Client {
         let named = ErrorCode::from_code(reason);
         match CloseCode::from_number(code) {
             Some(CloseCode::Unauthenticated) => self.need_token(named.unwrap_or(ErrorCode::Unauthenticated).code()),
-            Some(CloseCode::IdentityChanged) => self.identity_flipped(),
+            Some(CloseCode::IdentityChanged) if !planted::is(15) => self.identity_flipped(),
             Some(CloseCode::InvalidMessage) => self.become_incompatible(
                 named.unwrap_or(ErrorCode::InvalidFrame),
                 "the server did not understand a message of this version",
@@ -388,7 +390,8 @@ impl Client {
                 self.blame(named.unwrap_or(ErrorCode::RateLimited), "the server asks to wait");
                 self.wait();
             }
-            Some(CloseCode::HelloTimeout | CloseCode::SlowConsumer | CloseCode::Restarting) | None => {
+            Some(CloseCode::IdentityChanged | CloseCode::HelloTimeout | CloseCode::SlowConsumer | CloseCode::Restarting)
+            | None => {
                 self.lose_socket("the connection broke");
             }
         }

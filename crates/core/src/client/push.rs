@@ -11,6 +11,7 @@ use super::mutation_record::{Durability, Mutation, MutationState, Parked};
 use super::storage_flow::Records;
 use super::timer::Timer;
 use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
+use crate::planted;
 
 /// A push without an answer this long after the server was last heard is given up, in milliseconds.
 const ANSWER_MS_MAX: u64 = 30_000;
@@ -109,6 +110,10 @@ impl Client {
         } else {
             let fence = self.storage.fence;
             self.storage.note_mark(id);
+            if planted::is(2) {
+                let remove = put.into_iter().map(|(key, _)| key).collect();
+                return self.request_as(id, StorageKind::UpdateQueue { fence, put: Vec::new(), remove });
+            }
             self.request_as(id, StorageKind::UpdateQueue { fence, put, remove: Vec::new() });
         }
     }
@@ -131,6 +136,9 @@ impl Client {
             }
             bytes += mutation.text.len();
             batch.push((place, mutation.intent.op_id.clone()));
+        }
+        if planted::is(7) {
+            batch.sort_by_key(|(place, _)| self.queue.get(*place).map(|mutation| mutation.intent.issued_at));
         }
         batch
     }
@@ -344,7 +352,7 @@ impl Client {
     /// The server applied a write: it leaves the overlay when the stream has passed `last_seq`.
     pub(super) fn confirm_mutation(&mut self, place: QueuePlace, last_seq: u64) {
         let Some(op_id) = self.queue.get(place).map(|mutation| mutation.intent.op_id.clone()) else { return };
-        self.queue.set_state(place, MutationState::Applied(last_seq));
+        self.queue.set_state(place, MutationState::Applied(if planted::is(4) { 0 } else { last_seq }));
         self.notify(Event::MutationConfirmed { op_id, seq: last_seq });
     }
 
@@ -358,7 +366,9 @@ impl Client {
         let op_id = mutation.intent.op_id.clone();
         let rows = self.rows_of(place);
         self.queue.set_state(place, MutationState::Failed(error.clone()));
-        self.refresh_rows(&rows);
+        if !planted::is(13) {
+            self.refresh_rows(&rows);
+        }
         self.store_failure(place);
         self.notify(Event::MutationFailed { op_id, error });
     }

@@ -7,6 +7,7 @@ use super::mutation_queue::QueuePlace;
 use super::mutation_record::Durability;
 use super::replica_record::first_key;
 use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
+use crate::planted;
 
 /// Where things are kept.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -170,7 +171,7 @@ impl StorageFlow {
     /// One write stands for another: a record that is under way for that one stays until this one is on disk.
     pub(crate) fn note_superseded(&mut self, place: QueuePlace, by: QueuePlace) {
         for (discarded, stands) in &mut self.discarded {
-            if *discarded == place || *stands == Some(place) {
+            if (*discarded == place || *stands == Some(place)) && !planted::is(11) {
                 *stands = Some(by);
             }
         }
@@ -333,6 +334,9 @@ impl Client {
         }
         if !places.is_empty() {
             self.storage.enqueueing = true;
+            if planted::is(12) {
+                self.enqueued(&places, Ok(StoredValue::Keys(places.iter().map(|_| 0).collect())));
+            }
             self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records, remove });
         }
     }
@@ -342,7 +346,10 @@ impl Client {
             return;
         }
         self.storage.committing = true;
-        let Commit { put, replica, remove_queue, then, .. } = self.storage.commits.remove(0);
+        let Commit { mut put, replica, remove_queue, then, .. } = self.storage.commits.remove(0);
+        if planted::is(1) {
+            put.clear();
+        }
         let (fence, expect) = (self.storage.fence, self.storage.written.clone());
         self.request(
             Purpose::Commit { replica: replica.clone(), then },
@@ -365,6 +372,7 @@ impl Client {
                 self.storage.committing = false;
                 match result {
                     Ok(_) => self.committed(replica, then),
+                    Err(_) if planted::is(5) => self.committed(replica, then),
                     Err(StorageFailure::Full) => self.degrade_to(Mode::QueueOnly, &StorageFailure::Full),
                     Err(failure) => self.degrade(&failure),
                 }

@@ -1,5 +1,6 @@
 //! What is sent to a client and when, without a socket: replies, and the log as far as this client has not got it.
 
+use syncline_core::planted;
 use syncline_protocol::{CloseCode, ErrorCode, Page, PushAnswer, ServerMessage, limits};
 
 use crate::api_error::ApiError;
@@ -134,7 +135,7 @@ impl Position {
 pub(crate) fn heed(event: &SessionEvent, caller: &Caller) -> Result<(), Closing> {
     let own = |token_hash: &[u8; 32]| Some(*token_hash) == caller.token_hash();
     let (code, error, message) = match event {
-        SessionEvent::Revoked { token_hash } if own(token_hash) => {
+        SessionEvent::Revoked { token_hash } if own(token_hash) && !planted::is(24) => {
             (CloseCode::Unauthenticated, ErrorCode::TokenExpired, "the token was revoked")
         }
         SessionEvent::TenantChanged { token_hash } if own(token_hash) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, MAIN_DB};
+use syncline_core::planted;
 use syncline_core::server::Schema;
 use syncline_protocol::{OpId, OutcomeResult, Page, RawJson, Timestamp};
 
@@ -170,6 +171,7 @@ impl LocalStore {
     /// When the database fails.
     pub fn restore(&mut self, backup: &LocalBackup, epoch: u64) -> Result<(), StoreError> {
         Backup::new_with_names(&backup.0, MAIN_DB, &mut self.committer.connection, MAIN_DB)?.step(-1)?;
+        let epoch = if planted::is(30) { self.facts.epoch } else { epoch };
         set_epoch(&self.committer.connection, epoch)?;
         self.facts = prepare(&mut self.committer.connection, &self.schema, PolicyUse::Adopt, epoch)?;
         Ok(())

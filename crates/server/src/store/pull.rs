@@ -1,6 +1,7 @@
 //! Pages: the log as one reader sees it, walked forward from a cursor in one read transaction.
 
 use rusqlite::{Connection, params};
+use syncline_core::planted;
 use syncline_core::server::Schema;
 use syncline_protocol::{Change, ChangeKind, Cursor, Page, TransactionInfo, frame_checksum};
 
@@ -113,7 +114,7 @@ impl<'a> LogRead<'a> {
             }
             bytes += walked.changes.iter().skip(first).map(change_bytes).sum::<usize>();
             walked.times.resize(walked.changes.len(), record.committed_at);
-            if record.seq == record.tx_last {
+            if record.seq == record.tx_last || planted::is(21) {
                 walked.to = record.seq;
                 let full = walked.changes.len() >= limits.changes || bytes >= limits.bytes;
                 if full || record.seq - from >= SCAN_MAX {
@@ -194,7 +195,7 @@ impl Step<'_> {
         if let Some(kind) = visible_kind(record, seen_before, seen_after) {
             walked.changes.push(record.change(kind)?);
         }
-        if let (Some(before), Some(later), false) = (&before, &self.later, memberships.is_empty()) {
+        if let (Some(before), Some(later), false) = (&before, &self.later, memberships.is_empty() || planted::is(27)) {
             self.budget = self.scope_changes(before, later, record, &memberships, walked)?;
         }
         let last = walked.transactions.last().map(|transaction| transaction.last_seq);

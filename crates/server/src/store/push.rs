@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use syncline_core::planted;
 use syncline_core::server::Schema;
 use syncline_protocol::{
     ChangeKind, ErrorCode, ErrorDetail, Intent, IntentChange, OpId, OutcomeResult, OutcomeStatus, Row, RowText, Timestamp,
@@ -152,7 +153,7 @@ fn check_fence(connection: &Connection, writer: &Writer) -> Result<Result<(), Pu
         .query_row([tenant, &replica], |row| unsigned(row, 0))
         .optional()?
         .unwrap_or_default();
-    if writer.fence < current {
+    if writer.fence < current && !planted::is(23) {
         return Ok(Err(PushError::Fenced { current }));
     }
     if writer.fence > current {
@@ -224,7 +225,8 @@ impl Evaluation<'_> {
             return Ok(Some(stored.answer(&intent.op_id, hash, self.writer)));
         }
         for needed in &intent.after {
-            if !StoredOutcome::load(self.connection, tenant, needed)?.is_some_and(|stored| stored.did_apply(self.writer)) {
+            let needed_outcome = StoredOutcome::load(self.connection, tenant, needed)?;
+            if !needed_outcome.is_some_and(|stored| stored.did_apply(self.writer)) && !planted::is(26) {
                 let error = ErrorDetail::new(ErrorCode::DependencyFailed, format!("transaction {needed} did not apply"));
                 return Ok(Some(outcome(&intent.op_id, OutcomeStatus::NotEvaluated, Some(error))));
             }
@@ -248,7 +250,9 @@ impl Evaluation<'_> {
                 return Ok(None);
             }
         };
-        stored.store(self.connection, tenant, &intent.op_id, self.now)?;
+        if !planted::is(20) {
+            stored.store(self.connection, tenant, &intent.op_id, self.now)?;
+        }
         Ok(Some(stored.result(&intent.op_id, false)))
     }
 

@@ -4,6 +4,7 @@
 //! between follows from the log; `consistent_at` says until when the reader has to hold everything back.
 
 use rusqlite::{OptionalExtension, params};
+use syncline_core::planted;
 use syncline_core::server::Operation;
 use syncline_protocol::{Change, Cursor, Page, SnapshotMark, frame_checksum};
 
@@ -25,6 +26,7 @@ pub(crate) fn snapshot_page(read: &LogRead<'_>, token: Option<CursorToken>, limi
     let stopped_at = scan.run(position)?;
     let end = stopped_at.is_none();
     let cursor = match stopped_at {
+        None if planted::is(31) => read.cursor(read.bounds.head)?,
         None => read.cursor(began_at)?,
         Some(position) => {
             let token = CursorToken {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
+use syncline_core::planted;
 use syncline_core::server::{Entity, Field, FieldError, Operation, Schema, Stamper, check_stamps, insert_image, update_image};
 use syncline_protocol::{Base, ChangeKind, ErrorCode, ErrorDetail, IntentChange, Row, canonical_json, canonical_row};
 use xxhash_rust::xxh64::xxh64;
@@ -171,7 +172,8 @@ impl<'a> Transaction<'a> {
         };
         let after = after.map_err(refused)?;
         self.admit(entity, Operation::Insert, row_id, &after)?;
-        if self.exists("rows", entity, row_id)? || self.exists("deleted_rows", entity, row_id)? {
+        let was_deleted = self.exists("deleted_rows", entity, row_id)? && !planted::is(28);
+        if was_deleted || self.exists("rows", entity, row_id)? {
             return Err(rejected(ErrorCode::RowExists, format!("{entity}/{row_id} exists, or did")));
         }
         self.check_unique(declared, entity, row_id, &after)?;
@@ -330,7 +332,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn check_unique(&self, declared: Option<&Entity>, entity: &str, row_id: &str, after: &Row) -> Result<(), ApplyError> {
-        let unique = |(_, field): &(&String, &Field)| field.unique;
+        let unique = |(_, field): &(&String, &Field)| field.unique && !planted::is(29);
         for (name, _) in declared.into_iter().flat_map(|declared| &declared.fields).filter(unique) {
             let value = after.get(name).and_then(syncline_core::server::value_key);
             let Some(value) = value.as_deref().and_then(crate::store::member_lookup::sql_value) else { continue };
