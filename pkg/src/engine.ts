@@ -264,14 +264,18 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   #retry(opId: string): Write {
     const changes = this.#queue.changes(opId);
-    return this.#queued(changes, changes[0]?.rowId ?? "", (raw) => raw.retry(opId));
+    return this.#queued(changes, changes[0]?.rowId ?? "", (raw) => raw.mutate("[]", opId));
   }
 
   #edit(opId: string, changes: readonly Change[]): Write {
+    if (changes.length === 0) {
+      const hint = "To discard the transaction call remove().";
+      throw new SynclineError("INVALID_VALUE", "edit() was given no changes", { hint });
+    }
     const draft = new Draft(this.#rows);
     for (const change of changes) draft.add(change);
     return this.#queued(Object.freeze(draft.changes), draft.changes[0]?.rowId ?? "", (raw) =>
-      raw.edit(opId, draft.toJson()),
+      raw.mutate(draft.toJson(), opId),
     );
   }
 

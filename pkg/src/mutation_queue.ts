@@ -130,7 +130,9 @@ export class Queue implements MutationQueue {
 
   /** The changes of a transaction in the queue. */
   changes(opId: string): readonly Change[] {
-    return this.#seen.get(opId)?.changes ?? [];
+    // One that another window wrote was never seen here, but may be in the list.
+    const mutation = this.#seen.get(opId) ?? this.list().find((other) => other.opId === opId);
+    return mutation?.changes ?? [];
   }
 
   /** Tells the listeners, once the rows are what they are after the step. */

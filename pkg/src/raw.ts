@@ -22,10 +22,8 @@ export type OpenDatabase = (name: string, mayMake: boolean, limitMs: number) => 
 export interface RawEngine {
   start(token: string | undefined): string;
   setToken(token: string | undefined): string;
-  mutate(changesJson: string): string;
-  retry(opId: string): string;
-  /** Puts other changes in place of those of a write that the server does not have. */
-  edit(opId: string, changesJson: string): string;
+  /** `insteadOf`: in place of a write that the server does not have; no changes stand for those of one that failed. */
+  mutate(changesJson: string, insteadOf?: string): string;
   remove(opId: string): string;
   rowJson(entity: string, id: string): string | undefined;
   rowVersion(entity: string, id: string): number;
@@ -96,7 +94,7 @@ export type RawEvent =
   | { readonly type: "identity_flipped" }
   | { readonly type: "problem"; readonly code: string; readonly message: string };
 
-/** What `mutate`, `retry` and `edit` give. */
+/** What `mutate` gives. */
 export interface RawAccepted {
   readonly op_id: string;
   readonly row_ids: readonly string[];

@@ -51,8 +51,9 @@ export interface Identity {
 
 /** What the server said about a write. */
 export interface Confirmation {
+  /** The transaction that holds the write: another one than at first after an edit or a retry of what it depended on. */
   readonly opId: string;
-  /** The place in the server's log from which on everybody sees the write. */
+  /** The place in the server's log from which on everybody sees the write; 0 when it came to nothing before it was sent. */
   readonly seq: number;
 }
 

@@ -106,25 +106,15 @@ export class FakeRaw implements RawEngine {
     return "[]";
   }
 
-  mutate(changesJson: string): string {
+  mutate(changesJson: string, insteadOf?: string): string {
     const changes = JSON.parse(changesJson) as RawChange[];
+    if (insteadOf !== undefined) return this.#replace(insteadOf, changes);
     for (const { kind, entity, row_id } of changes) {
       if (kind !== "insert" && !this.#view.has(`${entity}/${row_id}`)) {
         throw Object.assign(new Error(`${entity}/${row_id} does not exist here`), { code: "ROW_NOT_FOUND" });
       }
     }
     return this.#enqueue(changes);
-  }
-
-  retry(opId: string): string {
-    const failed = this.#take(opId);
-    if (failed?.status !== "failed") throw Object.assign(new Error("not failed"), { code: "NOT_SUPPORTED" });
-    return this.#enqueue(failed.changes, opId);
-  }
-
-  edit(opId: string, changesJson: string): string {
-    if (this.#take(opId) === undefined) throw Object.assign(new Error("unknown"), { code: "NOT_FOUND" });
-    return this.#enqueue(JSON.parse(changesJson) as RawChange[], opId);
   }
 
   remove(opId: string): string {
@@ -325,6 +315,14 @@ export class FakeRaw implements RawEngine {
       replaced === undefined ? [] : [{ type: "mutation_replaced", op_id: replaced, by: opId }];
     const events = [...before, ...this.#changed()];
     return JSON.stringify({ op_id: opId, row_ids: changes.map(({ row_id }) => row_id), events });
+  }
+
+  #replace(opId: string, changes: readonly RawChange[]): string {
+    const old = this.#take(opId);
+    if (old === undefined) throw Object.assign(new Error("unknown"), { code: "NOT_FOUND" });
+    if (changes.length > 0) return this.#enqueue(changes, opId);
+    if (old.status !== "failed") throw Object.assign(new Error("not failed"), { code: "NOT_SUPPORTED" });
+    return this.#enqueue(old.changes, opId);
   }
 
   #stored(opId: string): void {

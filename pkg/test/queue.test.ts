@@ -75,7 +75,9 @@ test("an edit replaces the changes, given or made from those that are there", as
   world.engine.confirm(other.opId);
   for (const { confirmed } of [shorter, other]) assert.equal((await confirmed).opId, other.opId);
   assert.deepEqual(engine.store.list("todo"), []);
-  assert.throws(() => engine.mutations.edit("unknown", []), code("NOT_FOUND"));
+  const gone = [{ entity: "todo", rowId: "a", kind: "delete" }] as const;
+  assert.throws(() => engine.mutations.edit("unknown", gone), code("NOT_FOUND"));
+  assert.throws(() => engine.mutations.edit(shorter.opId, []), code("INVALID_VALUE"));
   const bad = engine.insert("todo", { id: "b", title: "b" });
   const wrong = [{ entity: "todo", rowId: "b", kind: "insert", data: { title: "a\0" } }] as const;
   assert.throws(() => engine.mutations.edit(bad.opId, wrong), code("INVALID_TEXT"));

@@ -12,6 +12,7 @@ mod compaction;
 mod config;
 mod connection;
 mod event;
+mod folding;
 mod held;
 mod input;
 mod key_index;

@@ -101,6 +101,11 @@ impl World {
     fn confirmed(&mut self, op_id: &OpId, seq: u64) {
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.confirmed = true;
+        if seq == 0 {
+            // It came to nothing with another one before either was sent.
+            write.settled = true;
+            return;
+        }
         let tenant = tenant_of(&write.identity).to_owned();
         let applied = self.service.lives.iter().filter_map(|life| life.outcome(&tenant, op_id.as_str()));
         let mut places = applied.filter(|outcome| outcome.applied).map(|outcome| outcome.last_seq);
@@ -161,9 +166,12 @@ impl World {
         while let Some(one) = next {
             let write = self.writes.get(&one);
             let was_told = write.is_some_and(|write| write.settled || (restored && write.confirmed));
-            next = write.and_then(|write| write.replaced_by.clone());
+            let disk = self.devices[device].disk(identity);
+            // A tab may end between a fold and the word about it.
+            let folded = disk.folded.get(&one);
+            next = write.and_then(|write| write.replaced_by.clone()).or_else(|| folded.cloned().flatten());
             let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
-            if at_server || was_told || self.devices[device].disk(identity).now_holds(&one) {
+            if at_server || was_told || folded == Some(&None) || disk.now_holds(&one) {
                 return;
             }
         }

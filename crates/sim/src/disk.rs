@@ -59,6 +59,8 @@ pub(crate) struct Disk {
     /// What the medium holds.
     flushed: Stores,
     unflushed: Vec<Unflushed>,
+    /// What became of writes that were folded: the one that stands for each, or none if they came to nothing.
+    pub(crate) folded: BTreeMap<String, Option<String>>,
     /// How many of the next transactions fail with this.
     pub(crate) failing: Option<(u64, StorageFailure)>,
 }
@@ -137,10 +139,23 @@ impl Disk {
             }
             return Err(failure);
         }
-        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. }) && !planted::is(32);
+        let strict =
+            matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. } | StorageKind::FoldQueue { .. })
+                && !planted::is(32);
+        let folds = if let StorageKind::FoldQueue { put, remove, .. } = &kind { self.folds(put, remove) } else { Vec::new() };
         let (steps, value) = self.now.plan(kind)?;
+        if value != StoredValue::Keys(Vec::new()) {
+            self.folded.extend(folds);
+        }
         self.apply(steps, strict);
         Ok(value)
+    }
+
+    /// Whoever knows the request knows what stands for each record that it removes.
+    fn folds(&self, put: &[(u64, Vec<u8>)], remove: &[u64]) -> Vec<(String, Option<String>)> {
+        let survivor = put.first().and_then(|(_, bytes)| own_op_id(bytes));
+        let op_id = |key: &u64| self.now.queue.get(key)?.op_id.as_deref().map(str::to_owned);
+        remove.iter().filter_map(op_id).map(|op_id| (op_id, survivor.clone())).collect()
     }
 
     fn apply(&mut self, steps: Vec<Step>, strict: bool) {
@@ -182,6 +197,16 @@ impl Stores {
                     put.into_iter().filter(|(key, _)| there(key)).map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
                 );
                 steps.extend(remove.into_iter().filter(there).map(|key| Step::Queue(key, None)));
+                return Ok((steps, StoredValue::Keys(keys)));
+            }
+            StorageKind::FoldQueue { fence, put, remove } => {
+                self.check_fence(fence)?;
+                let keys: Vec<u64> = put.iter().map(|(key, _)| *key).chain(remove.iter().copied()).collect();
+                if !keys.iter().all(|key| self.queue.contains_key(key)) {
+                    return Ok((steps, StoredValue::Keys(Vec::new())));
+                }
+                steps.extend(put.into_iter().map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))));
+                steps.extend(remove.into_iter().map(|key| Step::Queue(key, None)));
                 return Ok((steps, StoredValue::Keys(keys)));
             }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {

@@ -308,6 +308,7 @@ fn describe_kind(kind: &StorageKind) -> String {
             format!("enqueue {} without {remove:?}", sums.join(" "))
         }
         StorageKind::UpdateQueue { fence, put, remove } => format!("update queue as {fence}: {} without {remove:?}", keys(put)),
+        StorageKind::FoldQueue { fence, put, remove } => format!("fold queue as {fence}: {} without {remove:?}", keys(put)),
         StorageKind::Commit { fence, replica, put, delete, remove_queue, .. } => {
             let replica = String::from_utf8_lossy(replica);
             format!("commit as {fence}: {} without {delete:?} unqueue {remove_queue:?} {replica}", keys(put))

@@ -322,6 +322,7 @@ const REPLICA = "replica";
 const PLANS = {
   enqueue: { durability: "strict", stores: ["pendingMutations"], issue: enqueue },
   updateQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: updateQueue },
+  foldQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: foldQueue },
   commit: { durability: "relaxed", stores: ["entities", "cursors"], issue: commit },
   compact: { durability: "relaxed", stores: ["entities", "cursors"], issue: compact },
   deleteGeneration: { durability: "relaxed", stores: ["entities", "cursors"], issue: deleteGeneration },
@@ -366,6 +367,34 @@ function updateQueue(tx, { fence, records, removed }, found) {
     for (const key of removed) if (there.has(key)) queue.delete(key);
     for (const key of named) if (there.has(key)) found.queue.push([key, undefined]);
   });
+}
+
+/**
+ * All of it or nothing: were one of the records gone, what was folded into it would go with it. A repeated request finds what
+ * it put and nothing of what it removed.
+ * @type {Plan["issue"]}
+ */
+function foldQueue(tx, { fence, records, removed, isRepeated }, found) {
+  found.hasKeys = true;
+  checkFence(tx, fence);
+  const queue = tx.store("pendingMutations");
+  const named = [...records.map(([key]) => key), ...removed];
+  const all = range(Math.min(...named), Math.max(...named));
+  tx.read(queue.getAllKeys(all), (keys) =>
+    tx.read(queue.getAll(all), (values) => {
+      const there = new Map(keys.map((key, index) => [key, values[index]]));
+      const isDone =
+        isRepeated &&
+        records.every(([key, bytes]) => isSame(there.get(key), bytes)) &&
+        !removed.some((key) => there.has(key));
+      if (!isDone) {
+        if (!named.every((key) => there.has(key))) return;
+        for (const [key, bytes] of records) queue.put(bytes, key);
+        for (const key of removed) queue.delete(key);
+      }
+      for (const key of named) found.queue.push([key, undefined]);
+    }),
+  );
 }
 
 /** @type {Plan["issue"]} */

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use syncline_core::client::{Accepted, Client, ClientError, Input, NewChange};
+use syncline_core::client::{Client, ClientError, Input, NewChange};
 use syncline_protocol::json::{Object, finish};
-use syncline_protocol::{ErrorCode, OpId, RowId, Timestamp};
+use syncline_protocol::{ErrorCode, OpId, RowId};
 use wasm_bindgen::prelude::*;
 
 use crate::browser::coded_error;
@@ -50,31 +50,20 @@ impl RawEngine {
         self.engine.take_events()
     }
 
-    /// Queues one transaction: `[{entity, row_id?, kind, data?}]`. Gives `{op_id, row_ids, events}`.
+    /// Queues one transaction: `[{entity, row_id?, kind, data?}]`. With an op_id it is queued in place of that write, which
+    /// failed or was not sent yet; an empty list stands for the changes of one that failed. Gives `{op_id, row_ids, events}`.
     ///
     /// # Errors
-    /// The code of what is wrong with the changes. Nothing happened then.
-    pub fn mutate(&self, changes_json: &str) -> Result<String, JsValue> {
-        self.write(changes_json, &mut |client, now, changes| client.mutate(now, changes))
-    }
-
-    /// Queues a failed write again. Gives `{op_id, events}`.
-    ///
-    /// # Errors
-    /// When no failed write has this op_id, or it does not fit the view any more.
-    pub fn retry(&self, op_id: &str) -> Result<String, JsValue> {
+    /// The code of what is wrong with the changes, or with the write to be replaced. Nothing happened then.
+    pub fn mutate(&self, changes_json: &str, instead_of: Option<String>) -> Result<String, JsValue> {
         let engine = self.engine();
-        let retried = parse_op_id(op_id).and_then(|op_id| engine.call(|client, now| client.retry(now, &op_id)));
-        let op_id = retried.map_err(|error| client_error(&error))?;
-        Ok(mutated(&op_id, &[], &engine.take_events()))
-    }
-
-    /// Puts other changes in place of those of a write that failed or was not sent yet. Gives `{op_id, row_ids, events}`.
-    ///
-    /// # Errors
-    /// As `mutate`, and when no such write has this op_id.
-    pub fn edit(&self, op_id: &str, changes_json: &str) -> Result<String, JsValue> {
-        self.write(changes_json, &mut |client, now, changes| client.edit(now, &parse_op_id(op_id)?, changes))
+        let changes = NewChange::parse_list(changes_json).map_err(|error| refused(ErrorCode::InvalidJson, &error.to_string()))?;
+        let accepted = engine.call(|client, now| match instead_of {
+            None => client.mutate(now, changes),
+            Some(op_id) => client.edit(now, &OpId::parse(op_id)?, changes),
+        });
+        let accepted = accepted.map_err(|error| client_error(&error))?;
+        Ok(mutated(&accepted.op_id, &accepted.row_ids, &engine.take_events()))
     }
 
     /// Discards a write that failed or was not sent yet. Gives events.
@@ -149,13 +138,6 @@ impl RawEngine {
         self.engine().stop()
     }
 
-    fn write(&self, changes_json: &str, write: Write<'_>) -> Result<String, JsValue> {
-        let engine = self.engine();
-        let changes = NewChange::parse_list(changes_json).map_err(|error| refused(ErrorCode::InvalidJson, &error.to_string()))?;
-        let accepted = engine.call(|client, now| write(client, now, changes)).map_err(|error| client_error(&error))?;
-        Ok(mutated(&accepted.op_id, &accepted.row_ids, &engine.take_events()))
-    }
-
     fn input(&self, input: Input) -> String {
         self.engine().take(input);
         self.engine.take_events()
@@ -167,9 +149,6 @@ impl RawEngine {
         &self.engine
     }
 }
-
-/// What takes changes.
-type Write<'a> = &'a mut dyn FnMut(&mut Client, Timestamp, Vec<NewChange>) -> Result<Accepted, ClientError>;
 
 fn mutated(op_id: &OpId, row_ids: &[RowId], events_json: &str) -> String {
     let mut out = Vec::new();

@@ -56,6 +56,7 @@ fn request(kind: &StorageKind) -> StoreRequest {
             request
         }
         StorageKind::UpdateQueue { fence, put, remove } => exchange(new("updateQueue", *fence), put, remove),
+        StorageKind::FoldQueue { fence, put, remove } => exchange(new("foldQueue", *fence), put, remove),
         StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
             let request = exchange(new("commit", *fence), put, delete);
             if let Some(expect) = expect {

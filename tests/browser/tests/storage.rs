@@ -180,6 +180,27 @@ async fn a_record_that_somebody_removed_does_not_come_back() {
 }
 
 #[wasm_bindgen_test]
+async fn records_are_folded_all_of_them_or_none() {
+    let opened = Opened::new("fold-queue").await;
+    let keys = opened.enqueue(&["a", "b", "c", "d"]).await;
+    let fence = opened.loaded.fence;
+    let fold = |first: usize, gone: usize| StorageKind::FoldQueue {
+        fence,
+        put: vec![(keys[first], b"folded".to_vec())],
+        remove: vec![keys[gone]],
+    };
+    assert_eq!(opened.run(fold(0, 1)).await, Ok(StoredValue::Keys(vec![keys[0], keys[1]])));
+    assert_eq!(opened.texts("pendingMutations").await, ["folded", "c", "d"]);
+    assert_eq!(opened.run(fold(2, 1)).await, Ok(StoredValue::Keys(vec![])), "one of them is gone");
+    assert_eq!(opened.texts("pendingMutations").await, ["folded", "c", "d"]);
+    let nothing = StorageKind::FoldQueue { fence, put: vec![], remove: vec![keys[2], keys[3]] };
+    assert_eq!(opened.run(nothing).await, Ok(StoredValue::Keys(vec![keys[2], keys[3]])));
+    assert_eq!(opened.texts("pendingMutations").await, ["folded"]);
+    let stale = StorageKind::FoldQueue { fence: fence + 1, put: vec![], remove: vec![keys[0]] };
+    assert_eq!(opened.run(stale).await, Err(StorageFailure::Conflict));
+}
+
+#[wasm_bindgen_test]
 async fn compaction_needs_the_generation_it_was_made_for() {
     let opened = Opened::new("compaction").await;
     opened.run(opened.commit(None, r#"{"generation":1}"#, &[(1, "a"), (2, "b")])).await.unwrap();

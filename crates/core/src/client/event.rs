@@ -42,7 +42,7 @@ pub enum Event {
     MutationConfirmed {
         /// Which.
         op_id: OpId,
-        /// Last seq of its range in the log.
+        /// Last seq of its range in the log; 0 when it came to nothing with another one before either was sent.
         seq: u64,
     },
     /// A write will not be applied; it stays in the list with its error and no longer shows in the view.

@@ -58,7 +58,11 @@ impl Client {
             return Err(ClientError::QueueFull);
         }
         self.set_now(now);
-        self.accept(changes)
+        let accepted = self.accept(changes)?;
+        if let Some(place) = self.queue.find(&accepted.op_id) {
+            self.fold_new(place);
+        }
+        Ok(accepted)
     }
 
     /// The same for what stands for a write that is in the queue already.

@@ -73,6 +73,10 @@ impl MutationQueue {
         self.order.len() >= limits::QUEUE_TRANSACTIONS_MAX
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(crate) const fn failed(&self) -> usize {
         self.failed
     }
@@ -214,9 +218,16 @@ impl MutationQueue {
         self.order.iter().filter_map(|place| Some((*place, self.get(*place)?)))
     }
 
-    /// A write and those that come after it.
-    pub(crate) fn iter_from(&self, place: QueuePlace) -> impl Iterator<Item = (QueuePlace, &Mutation)> {
-        self.iter().skip(self.position(self.rank(place)))
+    /// How many writes come before one.
+    pub(crate) fn number(&self, place: QueuePlace) -> usize {
+        self.position(self.rank(place))
+    }
+
+    /// The write before which so many others come.
+    #[inline(never)]
+    pub(crate) fn nth(&self, number: usize) -> Option<(QueuePlace, &Mutation)> {
+        let place = *self.order.get(number)?;
+        Some((place, self.get(place)?))
     }
 
     /// Where the writes stand for which `is_wanted` says yes.

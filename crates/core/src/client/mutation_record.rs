@@ -142,16 +142,21 @@ impl Mutation {
 
     /// Encodes it in a given state. `Applied` is stored as sent: after a crash the server answers from its stored outcome.
     pub(crate) fn encode(&self, state: &MutationState, first_sent_at: Option<Timestamp>) -> Vec<u8> {
+        self.encode_with(&self.text, state, first_sent_at)
+    }
+
+    /// The same with another intent.
+    pub(crate) fn encode_with(&self, text: &str, state: &MutationState, first_sent_at: Option<Timestamp>) -> Vec<u8> {
         let (state, error) = match state {
             MutationState::Pending => ("pending", None),
             MutationState::Sent | MutationState::Applied(_) => ("sent", None),
             MutationState::Failed(error) => ("failed", Some(error)),
         };
-        let mut out = Vec::with_capacity(self.text.len() + 100);
+        let mut out = Vec::with_capacity(text.len() + 100);
         let mut object = Object::begin(&mut out);
         object.uint("format", FORMAT);
         object.text("state", state);
-        object.raw("intent", &self.text);
+        object.raw("intent", text);
         match error {
             Some(error) => error.write(object.name("error")),
             None => object.raw("error", "null"),

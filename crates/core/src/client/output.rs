@@ -73,6 +73,17 @@ pub enum StorageKind {
         /// Keys to remove.
         remove: Vec<u64>,
     },
+    /// Strict. Checks the fence and that every record named is there, then rewrites and removes; gives the keys, or none when
+    /// nothing was changed because one is missing. The records put are of earlier writes into which those removed were folded;
+    /// without any, what is removed came to nothing.
+    FoldQueue {
+        /// What the stored fence must be.
+        fence: u64,
+        /// New contents.
+        put: Vec<(u64, Vec<u8>)>,
+        /// Keys to remove.
+        remove: Vec<u64>,
+    },
     /// Relaxed. Checks the fence and the replica record, then writes rows and the new replica record, and removes
     /// acknowledged mutations.
     Commit {

@@ -5,6 +5,7 @@ use syncline_protocol::{
 };
 
 use super::backoff::Backoff;
+use super::folding::Fold;
 use super::held::Waiting;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, Mutation, MutationState, Parked};
@@ -42,6 +43,10 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct PushFlow {
     flight: Option<Flight>,
+    /// What is being folded on disk, before a batch is made of what is left.
+    pub(crate) fold: Option<Fold>,
+    /// Whether the disk refused to fold: the next batch goes as it is.
+    pub(crate) skips_fold: bool,
     backoff: Backoff,
     /// Transactions in one batch; one after the server found a batch too large.
     batch_max: usize,
@@ -52,7 +57,8 @@ pub(crate) struct PushFlow {
 impl PushFlow {
     pub(crate) const fn new(backoff_ms_base: u64) -> Self {
         let batch_max = limits::PUSH_TRANSACTIONS_MAX;
-        Self { flight: None, backoff: Backoff::new(backoff_ms_base), batch_max, processed: Vec::new() }
+        let backoff = Backoff::new(backoff_ms_base);
+        Self { flight: None, fold: None, skips_fold: false, backoff, batch_max, processed: Vec::new() }
     }
 
     pub(crate) fn report_processed(&mut self, op_ids: Vec<OpId>) {
@@ -70,7 +76,8 @@ impl PushFlow {
 
     /// Whether the write may be on its way to the server or to its mark on disk.
     pub(crate) fn carries(&self, place: QueuePlace) -> bool {
-        self.flight.as_ref().is_some_and(|flight| flight.writes.iter().any(|(other, _)| *other == place))
+        let folds = || self.fold.as_ref().is_some_and(|fold| fold.places.contains(&place));
+        folds() || self.flight.as_ref().is_some_and(|flight| flight.writes.iter().any(|(other, _)| *other == place))
     }
 }
 
@@ -94,7 +101,8 @@ impl Client {
 
     /// Begins the next batch when one is due.
     pub(super) fn pump_push(&mut self) {
-        if !self.link.is_greeted() || self.push.flight.is_some() || self.timers.is_running(Timer::PushRetry) {
+        let is_busy = self.push.flight.is_some() || self.push.fold.is_some();
+        if !self.link.is_greeted() || is_busy || self.timers.is_running(Timer::PushRetry) {
             return;
         }
         let batch = self.next_batch(self.push.batch_max, limits::PUSH_BYTES_SOFT);
@@ -102,6 +110,9 @@ impl Client {
             return;
         }
         self.timers.clear(Timer::PushWindow);
+        if !std::mem::take(&mut self.push.skips_fold) && self.fold_batch(&batch) {
+            return self.pump_push();
+        }
         let put = self.marks(&batch);
         let id = self.request_id();
         self.push.flight = Some(Flight { id: id.0, writes: batch, stage: Stage::Marking, connected: true });
@@ -157,8 +168,11 @@ impl Client {
         records
     }
 
-    /// The batch was marked, or could not be.
+    /// The batch was marked or folded, or could not be.
     pub(super) fn batch_marked(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
+        if let Some(fold) = self.push.fold.take_if(|fold| fold.id == request) {
+            return self.fold_stored(&fold, result);
+        }
         if self.push.flight.as_ref().is_none_or(|flight| flight.id != request.0 || flight.stage != Stage::Marking) {
             return;
         }

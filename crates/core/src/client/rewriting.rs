@@ -1,6 +1,8 @@
 //! What the application does about writes in the queue: try one again, edit it, discard it. What depended on it goes on.
 
-use syncline_protocol::{ErrorCode, Intent, IntentChange, OpId, Timestamp};
+use std::mem::take;
+
+use syncline_protocol::{ErrorCode, Intent, OpId, Timestamp};
 
 use super::held::Waiting;
 use super::mutate::Accepted;
@@ -14,31 +16,30 @@ impl Client {
     /// # Errors
     /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
     pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
-        let (_, mutation) = self.queued(op_id)?;
-        if !matches!(mutation.state, MutationState::Failed(_)) {
-            return Err(wrong_state(op_id, &mutation.state, "only a failed one can be tried again"));
-        }
-        let changes = again(mutation);
-        self.edit(now, op_id, changes).map(|accepted| accepted.op_id)
+        self.edit(now, op_id, Vec::new()).map(|accepted| accepted.op_id)
     }
 
     /// Puts other changes in place of those of a write that failed or was not sent yet, as a new one at the end of the queue.
-    /// What depended on it goes on behind it.
+    /// What depended on it goes on behind it. Without changes those of a failed one are tried again.
     ///
     /// # Errors
     /// As [`Client::mutate`], and when no write has this op_id, or it is on its way.
-    pub fn edit(&mut self, now: Timestamp, op_id: &OpId, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
-        let place = self.withdrawable(now, op_id)?;
+    pub fn edit(&mut self, now: Timestamp, op_id: &OpId, mut changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
+        let place = self.withdrawable(now, op_id, changes.is_empty())?;
         if self.link.is_over() {
             return Err(ClientError::NotStarted);
+        }
+        if changes.is_empty() {
+            changes = self.changes_of(place);
         }
         let all = self.with_dependents(place, &[]);
         self.set_aside(&all, true);
         let accepted = self.accept(changes);
         match &accepted {
             Ok(accepted) => {
-                let keys = self.supersede(place, &accepted.op_id, Vec::new());
-                self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())), keys);
+                let old = self.take_out(place);
+                self.supersede(place, old, &accepted.op_id, Vec::new());
+                self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())), Vec::new());
             }
             Err(_) => self.set_aside(&all, false),
         }
@@ -50,10 +51,10 @@ impl Client {
     /// # Errors
     /// When no write has this op_id, or it is on its way.
     pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
-        let place = self.withdrawable(now, op_id)?;
+        let place = self.withdrawable(now, op_id, false)?;
         let all = self.with_dependents(place, &[]);
         self.set_aside(&all, true);
-        let keys = self.take_out(place);
+        let keys = self.take_out(place).map(|old| old.replaces).unwrap_or_default();
         self.notify(Event::MutationRemoved { op_id: op_id.clone() });
         self.go_on(&all, None, keys);
         Ok(())
@@ -69,29 +70,29 @@ impl Client {
         all
     }
 
-    fn queued(&self, op_id: &OpId) -> Result<(QueuePlace, &Mutation), ClientError> {
-        let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
-        found.ok_or_else(|| ClientError::UnknownMutation(op_id.as_str().to_owned()))
-    }
-
-    /// Finds a write that the server does not have.
-    fn withdrawable(&mut self, now: Timestamp, op_id: &OpId) -> Result<QueuePlace, ClientError> {
+    /// Finds a write that the server does not have; asked for, only one that failed.
+    fn withdrawable(&mut self, now: Timestamp, op_id: &OpId, only_failed: bool) -> Result<QueuePlace, ClientError> {
         self.set_now(now);
-        let (place, mutation) = self.queued(op_id)?;
+        let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
+        let Some((place, mutation)) = found else { return Err(ClientError::UnknownMutation(op_id.as_str().to_owned())) };
         let failed = matches!(mutation.state, MutationState::Failed(_));
         // What the server has no room for did not reach it, although it says `sent`.
         let unsent = mutation.state == MutationState::Pending || mutation.parked == Parked::UntilRestart;
-        if !failed && (!unsent || self.push.carries(place)) {
-            return Err(wrong_state(op_id, &mutation.state, "it may have reached the server"));
-        }
-        Ok(place)
+        let problem = match (failed, only_failed) {
+            (true, _) => return Ok(place),
+            (false, true) => "only a failed one can be tried again",
+            (false, false) if unsent && !self.push.carries(place) => return Ok(place),
+            (false, false) => "it may have reached the server",
+        };
+        Err(ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: mutation.state.name(), problem })
     }
 
     /// A write and those that were not sent and depend on it, directly or through others, in order.
     fn with_dependents(&self, place: QueuePlace, unsent: &[QueuePlace]) -> Vec<QueuePlace> {
         let (mut waiting, mut all) = (Waiting::default(), vec![place]);
         waiting.add(place, place);
-        for (other, mutation) in self.queue.iter_from(place) {
+        for number in self.queue.number(place)..self.queue.len() {
+            let Some((other, mutation)) = self.queue.nth(number) else { break };
             let is_here = mutation.state == MutationState::Pending && !self.push.carries(other);
             if (is_here || unsent.contains(&other)) && waiting.root(&self.queue, &mutation.intent.after).is_some() {
                 waiting.add(other, place);
@@ -123,7 +124,7 @@ impl Client {
             let op_id = mutation.intent.op_id.clone();
             let mut after = mutation.intent.after.clone();
             for needed in &mut after {
-                if let Some((_, by)) = replaced.iter().find(|(old, _)| old == needed) {
+                if let Some((_, by)) = replaced.iter().rfind(|(old, _)| old == needed) {
                     needed.clone_from(by);
                 }
             }
@@ -132,10 +133,16 @@ impl Client {
                 other.is_some_and(|other| matches!(other.state, MutationState::Failed(_)))
             };
             let is_held = after.iter().any(failed) || held.root(&self.queue, &after).is_some();
-            let made = if is_held { self.move_behind(*place, after) } else { self.accept(again(mutation)) };
+            let (made, old) = if is_held {
+                self.move_behind(*place, after)
+            } else {
+                let changes = self.changes_of(*place);
+                (self.accept(changes), None)
+            };
             match made {
                 Ok(accepted) => {
-                    keys = self.supersede(*place, &accepted.op_id, keys);
+                    let old = old.or_else(|| self.take_out(*place));
+                    keys = self.supersede(*place, old, &accepted.op_id, keys);
                     if is_held && let Some(place) = self.queue.find(&accepted.op_id) {
                         held.add(place, place);
                     }
@@ -152,69 +159,65 @@ impl Client {
         self.remove_from_queue(&keys);
     }
 
-    /// Puts a write that another failed one holds behind what it depends on; whether it fits is seen when nothing holds it.
-    fn move_behind(&mut self, place: QueuePlace, after: Vec<OpId>) -> Result<Accepted, ClientError> {
-        let op_id = self.rng.op_id();
-        let Some(mutation) = self.queue.get(place) else { return Err(ClientError::Size) };
-        let intent = Intent { op_id, after, ..mutation.intent.clone() };
-        self.enqueue(intent)
+    /// Puts a write that another failed one holds behind what it depends on. Whether it fits is seen when nothing holds it; its
+    /// size is what it was.
+    fn move_behind(&mut self, place: QueuePlace, after: Vec<OpId>) -> (Result<Accepted, ClientError>, Option<Box<Mutation>>) {
+        let Some(mut old) = self.take_out(place) else { return (Err(ClientError::Size), None) };
+        let (op_id, changes) = (self.rng.op_id(), take(&mut old.intent.changes));
+        let Intent { issued_at, schema, .. } = old.intent;
+        (self.enqueue(Intent { op_id, after, issued_at, schema, changes }), Some(old))
     }
 
-    /// Takes a write out of the queue. Its record, and those of `keys`, go when the one that stands for it is on disk.
-    fn supersede(&mut self, place: QueuePlace, by: &OpId, mut keys: Vec<u64>) -> Vec<u64> {
-        let op_id = self.queue.get(place).map(|old| old.intent.op_id.clone());
-        keys.append(&mut self.take_out(place));
-        if let Some(by) = self.queue.find(by)
-            && let Some(again) = self.queue.get_mut(by)
+    /// One write stands for another that was taken out: once that one is on disk, the records of this one and those of `keys` go.
+    /// Gives what could not be handed over.
+    fn supersede(&mut self, place: QueuePlace, old: Option<Box<Mutation>>, by: &OpId, mut keys: Vec<u64>) -> Vec<u64> {
+        if let Some(mut old) = old
+            && let Some(stands) = self.queue.find(by)
+            && let Some(again) = self.queue.get_mut(stands)
         {
-            again.replaces = std::mem::take(&mut keys);
-            again.instead_of.clone_from(&op_id);
-            self.storage.note_superseded(place, by);
-        }
-        if let Some(op_id) = op_id {
-            self.notify(Event::MutationReplaced { op_id, by: by.clone() });
+            again.replaces = take(&mut keys);
+            again.replaces.append(&mut old.replaces);
+            again.instead_of = Some(old.intent.op_id.clone());
+            self.storage.note_superseded(place, stands);
+            self.notify(Event::MutationReplaced { op_id: old.intent.op_id, by: by.clone() });
         }
         keys
     }
 
     /// Takes a write out of queue and view, in memory and on disk.
     pub(super) fn discard(&mut self, place: QueuePlace) {
-        let op_id = self.queue.get(place).map(|mutation| mutation.intent.op_id.clone());
         let rows = self.rows_of(place);
-        let keys = self.take_out(place);
+        let Some(old) = self.take_out(place) else { return };
         self.refresh_rows(&rows);
-        self.remove_from_queue(&keys);
-        if let Some(op_id) = op_id {
-            self.notify(Event::MutationRemoved { op_id });
-        }
+        self.remove_from_queue(&old.replaces);
+        self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
     }
 
-    /// Takes a write out of the queue; gives the records that are to go with it.
-    fn take_out(&mut self, place: QueuePlace) -> Vec<u64> {
-        let Some(mutation) = self.queue.remove(place) else { return Vec::new() };
+    /// Takes a write out of the queue; it names the records that are to go with it.
+    fn take_out(&mut self, place: QueuePlace) -> Option<Box<Mutation>> {
+        let mut mutation = self.queue.remove(place)?;
         // The next `Enqueue` leaves out what the queue no longer has.
         if mutation.durability == Durability::Storing {
             self.storage.note_discarded(place);
         }
-        let mut keys = mutation.replaces;
-        if let Durability::Stored(key) = mutation.durability {
-            keys.push(key);
-        }
-        keys
+        let key = mutation.key();
+        mutation.replaces.extend(key);
+        Some(mutation)
     }
-}
 
-/// The changes of a write as the application asked for them.
-fn again(mutation: &Mutation) -> Vec<NewChange> {
-    let again = |change: &IntentChange| NewChange {
-        entity: change.entity.as_str().to_owned(),
-        row_id: Some(change.row_id.as_str().to_owned()),
-        kind: change.kind.clone(),
-        data: change.data.as_ref().map(|data| data.get().to_owned()),
-    };
-    mutation.intent.changes.iter().map(again).collect()
-}
-
-fn wrong_state(op_id: &OpId, state: &MutationState, problem: &'static str) -> ClientError {
-    ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: state.name(), problem }
+    /// The changes of a write as the application asked for them.
+    fn changes_of(&self, place: QueuePlace) -> Vec<NewChange> {
+        let mut changes = Vec::new();
+        if let Some(mutation) = self.queue.get(place) {
+            for change in &mutation.intent.changes {
+                changes.push(NewChange {
+                    entity: change.entity.as_str().to_owned(),
+                    row_id: Some(change.row_id.as_str().to_owned()),
+                    kind: change.kind.clone(),
+                    data: change.data.as_ref().map(|data| data.get().to_owned()),
+                });
+            }
+        }
+        changes
+    }
 }

@@ -306,11 +306,12 @@ impl World {
                     let at_server = || self.server.has_answered(&OpId::parse(op_id).unwrap());
                     // A backup need not have what the application was told to be confirmed, and what it discarded is gone.
                     let was_told = || (!self.histories.is_empty() && node.ended.contains(op_id)) || self.settled.contains(op_id);
-                    on_disk || at_server() || was_told()
+                    let came_to_nothing = node.disk.folded.get(op_id) == Some(&None);
+                    on_disk || came_to_nothing || at_server() || was_told()
                 };
                 let mut stands_for = Some(op_id);
                 while let Some(op_id) = stands_for.filter(|op_id| !is_somewhere(op_id.as_str())) {
-                    stands_for = node.replaced.get(op_id);
+                    stands_for = node.replaced.get(op_id).or_else(|| node.disk.folded.get(op_id)?.as_ref());
                 }
                 assert!(stands_for.is_some(), "{op_id} was durable and is nowhere");
             }

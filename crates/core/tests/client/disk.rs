@@ -19,6 +19,8 @@ pub(crate) struct Disk {
     pub(crate) now: DiskState,
     /// States a power cut may bring back: since the last strict transaction, which is the first.
     history: Vec<DiskState>,
+    /// op_ids of writes that were folded, with those they were folded into; without one they came to nothing.
+    pub(crate) folded: BTreeMap<String, Option<String>>,
     /// Fail this many transactions with `Full`.
     pub(crate) failing: usize,
 }
@@ -49,13 +51,34 @@ impl Disk {
             self.failing -= 1;
             return Err(StorageFailure::Full);
         }
-        let strict = matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. });
+        if let StorageKind::FoldQueue { put, remove, .. } = &kind {
+            self.note_folds(put, remove);
+        }
+        let strict =
+            matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. } | StorageKind::FoldQueue { .. });
         let result = self.now.execute(kind);
         if strict {
             self.history.clear();
         }
         self.history.push(self.now.clone());
         result
+    }
+}
+
+impl Disk {
+    /// From the request alone one can tell what becomes of each record: the last one put before it stands for it.
+    fn note_folds(&mut self, put: &[(u64, Vec<u8>)], remove: &[u64]) {
+        let op_id = |record: &[u8]| {
+            let record: serde_json::Value = serde_json::from_slice(record).unwrap();
+            record["intent"]["op_id"].as_str().unwrap().to_owned()
+        };
+        for key in remove {
+            let survivor = put.iter().rfind(|(survivor, _)| survivor < key);
+            assert_eq!(survivor.is_some(), !put.is_empty(), "what comes to nothing has a request of its own");
+            if let Some(record) = self.now.queue.get(key) {
+                self.folded.insert(op_id(record), survivor.map(|(_, record)| op_id(record)));
+            }
+        }
     }
 }
 
@@ -84,6 +107,16 @@ impl DiskState {
                 for key in remove {
                     keys.extend(self.queue.remove(&key).map(|_| key));
                 }
+                return Ok(StoredValue::Keys(keys));
+            }
+            StorageKind::FoldQueue { fence, put, remove } => {
+                self.check_fence(fence)?;
+                let keys: Vec<u64> = put.iter().map(|(key, _)| *key).chain(remove.clone()).collect();
+                if !keys.iter().all(|key| self.queue.contains_key(key)) {
+                    return Ok(StoredValue::Keys(Vec::new()));
+                }
+                self.queue.extend(put);
+                self.queue.retain(|key, _| !remove.contains(key));
                 return Ok(StoredValue::Keys(keys));
             }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {

@@ -79,10 +79,12 @@ fn reopened(node: &Node) -> Node {
 fn with_held(server: &mut Server) -> Node {
     let mut node = offline();
     write(&mut node, insert("a", json!({"bad": 1, "n": 0}))).unwrap();
+    // What stands between two writes keeps them from being folded.
+    write(&mut node, insert("b", json!({"n": 3}))).unwrap();
     write(&mut node, update("a", json!({"n": 1}))).unwrap();
+    write(&mut node, insert("c", json!({}))).unwrap();
     write(&mut node, update("a", json!({"m": 2}))).unwrap();
     write(&mut node, vec![change("insert", "Note", Some("n"), json!({"about": ["a"]}))]).unwrap();
-    write(&mut node, insert("b", json!({"n": 3}))).unwrap();
     settle(&mut node, server);
     node
 }
@@ -94,7 +96,7 @@ tests! {
         let mut server = Server::new();
         let mut node = with_held(&mut server);
         assert_eq!(lines(&node), HELD);
-        assert_eq!(server.rows.len(), 1, "the unrelated one is there");
+        assert_eq!(server.rows.len(), 2, "the unrelated ones are there");
         let (bad, held) = (op_id(&node, 0), op_id(&node, 1));
         let told = steps(&mut node);
         assert_eq!(told.iter().filter(|step| **step == format!("held {held} on {bad}")).count(), 1, "{told:#?}");
@@ -206,6 +208,7 @@ tests! {
         settle(&mut node, &mut server);
         node.disconnect(NOW);
         write(&mut node, update("a", json!({"n": 1, "bad": 1}))).unwrap();
+        write(&mut node, insert("b", json!({}))).unwrap();
         write(&mut node, update("a", json!({"m": 2}))).unwrap();
         node.input(NOW, Input::Wake);
         settle(&mut node, &mut server);
@@ -215,7 +218,7 @@ tests! {
         settle(&mut node, &mut server);
         assert_eq!(lines(&node), Vec::<String>::new());
         assert_eq!(node.rows("Todo")["a"], json!({"id": "a", "n": 0, "m": 2}));
-        assert_eq!(server.head, 2);
+        assert_eq!(server.head, 3);
     }
 
     fn what_no_longer_fits_fails_and_what_depends_on_that_is_held() {
@@ -421,6 +424,8 @@ impl History {
                 continue;
             }
             let made: Result<OpId, ClientError> = write(&mut node, changes.clone());
+            // What stands between two writes keeps them from being folded.
+            write(&mut node, vec![change("insert", "Spacer", None, json!({}))]).unwrap();
             if at == self.bad {
                 bad = made.ok();
             }
@@ -438,5 +443,6 @@ fn views(node: &mut Node) -> [BTreeMap<String, Value>; 2] {
 }
 
 fn rows_of(server: &Server) -> Vec<(String, Value)> {
-    server.rows.iter().map(|((_, id), (_, row))| (id.clone(), json!(row))).collect()
+    let rows = server.rows.iter().filter(|((entity, _), _)| entity != "Spacer");
+    rows.map(|((_, id), (_, row))| (id.clone(), json!(row))).collect()
 }

@@ -12,6 +12,7 @@
 mod connection;
 mod converge;
 mod disk;
+mod folding;
 mod held;
 mod node;
 mod opening;

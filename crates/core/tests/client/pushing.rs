@@ -90,16 +90,21 @@ tests! {
         let mut script = Script::new();
         script.go_live();
         script.write();
+        script.write();
         script.touch_first();
         script.pass(100);
         let op_ids = script.sent();
-        let [first, second] = [&op_ids[0], &op_ids[1]];
+        let [first, other, second] = [&op_ids[0], &op_ids[1], &op_ids[2]];
         script.log.clear();
-        script.outcomes(&[(first, r#""status":"retry""#), (second, dependency)]);
+        script.outcomes(&[(first, r#""status":"retry""#), (other, r#""status":"not_evaluated""#), (second, dependency)]);
         script.pass(1_000);
-        script.expect(&["push 2"]);
+        script.expect(&["push 3"]);
         assert_eq!(script.sent(), op_ids);
-        script.outcomes(&[(first, r#""status":"rejected","error":{"code":"POLICY_DENIED","message":"?"}"#), (second, dependency)]);
+        script.outcomes(&[
+            (first, r#""status":"rejected","error":{"code":"POLICY_DENIED","message":"?"}"#),
+            (other, r#""status":"applied","first_seq":6,"last_seq":6"#),
+            (second, dependency),
+        ]);
         script.expect(&["failed: POLICY_DENIED", "held"]);
         script.pass(60_000);
         assert!(!script.log.contains("push"), "a held write is not sent: {}", script.log);
@@ -138,7 +143,13 @@ tests! {
         let mut script = Script::new();
         script.go_live();
         script.write();
+        script.pass(100);
+        // What was sent is not folded, so there are two of them.
+        script.give(closed(1006));
         script.touch_first();
+        script.wait_for_retry();
+        script.give(Input::SocketOpened);
+        script.welcome("stream", 5);
         script.pass(100);
         let second = script.sent().remove(1);
         let row = |script: &mut Script| {

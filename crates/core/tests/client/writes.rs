@@ -192,8 +192,8 @@ tests! {
         let mut node = offline();
         let mut server = Server::new();
         let bad = write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"bad": true}))]).unwrap();
-        let dependent = write(&mut node, vec![change("update", "Todo", Some("a"), json!({"n": 2}))]).unwrap();
         write(&mut node, vec![change("insert", "Todo", Some("b"), json!({"n": 3}))]).unwrap();
+        let dependent = write(&mut node, vec![change("update", "Todo", Some("a"), json!({"n": 2}))]).unwrap();
         settle(&mut node, &mut server);
         assert_eq!(node.rows("Todo").into_keys().collect::<Vec<_>>(), ["b"]);
         let left: Vec<[Value; 4]> = node.mutations().iter().map(|it| {
