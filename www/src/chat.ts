@@ -150,6 +150,11 @@ export function refusedElsewhere(engine: ChatEngine): readonly Mutation[] {
   });
 }
 
+/** How many writes wait until it is decided what becomes of a refused one. */
+export function waitingFor(engine: ChatEngine, opId: string): number {
+  return engine.mutations.list().filter(({ waitingOn }) => waitingOn.includes(opId)).length;
+}
+
 /** What a transaction was about, in words. */
 export function describeMutation(mutation: Mutation): string {
   const [first] = mutation.changes;

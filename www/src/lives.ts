@@ -75,7 +75,8 @@ export class Lives {
       () => undefined,
     );
     write.confirmed.then(
-      ({ seq }) => this.#change(opId, (life) => ({ seq, confirmedAt: life.confirmedAt ?? now() })),
+      // The transaction that holds it in the end may be another one than at first.
+      (by) => this.#change(by.opId, (life) => ({ seq: by.seq, confirmedAt: life.confirmedAt ?? now() })),
       // The queue's listener tells why.
       () => undefined,
     );
@@ -83,13 +84,16 @@ export class Lives {
 
   /** Hears what happens to the writes of one queue, those of before a reload included. */
   attend(queue: MutationQueue): Unsubscribe {
-    return mutationQueueListener(queue, ({ status, mutation }) => {
+    return mutationQueueListener(queue, (transition) => {
+      const { status, mutation } = transition;
       const { opId } = mutation;
       if (status === "sent")
         this.#change(opId, ({ sends, sentAt }) => ({ sends: sends + 1, sentAt: sentAt ?? now() }));
       if (status === "applied") this.#change(opId, (life) => ({ confirmedAt: life.confirmedAt ?? now() }));
       if (status === "failed") this.#change(opId, () => ({ end: "refused" }));
-      if (status === "removed") this.#change(opId, () => ({ end: "discarded" }));
+      if (transition.status !== "removed") return;
+      if (transition.replacedBy === null) this.#change(opId, () => ({ end: "discarded" }));
+      else this.#goOn(opId, transition.replacedBy);
     });
   }
 
@@ -107,6 +111,13 @@ export class Lives {
       this.#byId.delete(id);
       this.#idByOp.delete(life.opId);
     }
+    this.#tell();
+  }
+
+  /** What waited for a refused write goes on as another transaction; its life is the same. */
+  #goOn(opId: string, by: string): void {
+    const life = this.#byId.get(this.#idByOp.get(opId) ?? "");
+    if (life !== undefined) this.#keep({ ...life, opId: by });
     this.#tell();
   }
 

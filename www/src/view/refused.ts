@@ -5,6 +5,11 @@ import { describeMutation } from "../chat.ts";
 import { button, element, reconcile } from "../element.ts";
 import type { View } from "./state.ts";
 
+interface Refused {
+  readonly mutation: Mutation;
+  readonly waiting: number;
+}
+
 export function refusedView(retry: (opId: string) => void, discard: (opId: string) => void): View {
   const list = element("ul", {});
   const root = element(
@@ -13,18 +18,25 @@ export function refusedView(retry: (opId: string) => void, discard: (opId: strin
     element("h2", {}, "Not accepted"),
     list,
   );
-  const item = (mutation: Mutation): HTMLElement =>
-    element(
+  const item = ({ mutation, waiting }: Refused): HTMLElement => {
+    const reason = mutation.error?.message ?? "no reason given";
+    const more = waiting === 0 ? "" : ` · ${waiting} more ${waiting === 1 ? "waits" : "wait"} for it`;
+    return element(
       "li",
       {},
-      element("p", {}, `${describeMutation(mutation)}: ${mutation.error?.message ?? "no reason given"}`),
+      element("p", {}, `${describeMutation(mutation)}: ${reason}${more}`),
       refusalButtons(mutation.opId, retry, discard),
     );
+  };
   return {
     root,
     update: (state) => {
       root.hidden = state.refused.length === 0;
-      reconcile(list, state.refused, (mutation) => mutation.opId, item);
+      const refused = state.refused.map((mutation) => ({
+        mutation,
+        waiting: state.waitingFor(mutation.opId),
+      }));
+      reconcile(list, refused, ({ mutation, waiting }) => `${mutation.opId} ${waiting}`, item);
     },
   };
 }

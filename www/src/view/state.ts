@@ -12,6 +12,8 @@ export interface ChatState {
   readonly members: readonly string[];
   readonly messages: readonly chat.Message[];
   readonly refused: readonly Mutation[];
+  /** How many writes wait for a refused one. */
+  waitingFor(opId: string): number;
   readonly status: Status;
 }
 
@@ -32,6 +34,7 @@ export function readState(engine: chat.ChatEngine, user: string, wantedChannel: 
     members: channel === undefined ? [] : chat.members(engine, channel.id),
     messages: channel === undefined ? [] : chat.messages(engine, channel.id),
     refused: chat.refusedElsewhere(engine),
+    waitingFor: (opId) => chat.waitingFor(engine, opId),
     status: engine.status,
   };
 }
