@@ -35,6 +35,9 @@ const { values } = parseArgs({
 });
 const { browser, during, wipe } = values;
 const options = { program: serverProgram(values.server), browser, during, wipe, twoTabs: values["two-tabs"] };
+if (options.twoTabs && browser !== "chromium") {
+  throw new Error("Only Chromium gives each of two tabs of one site a process that can be killed alone.");
+}
 const kills = Number(values.kills);
 const say = (line) => process.stderr.write(`${line}\n`);
 const folder = await mkdtemp(join(tmpdir(), "syncline-crash-"));
