@@ -99,7 +99,7 @@ impl TestEngine {
     /// # Errors
     /// The code of the refusal.
     pub fn try_mutate(&self, changes: &Value) -> Result<(String, Vec<String>), String> {
-        let accepted = self.raw.mutate(&changes.to_string()).map_err(|thrown| {
+        let accepted = self.raw.mutate(&changes.to_string(), None).map_err(|thrown| {
             let code = js_sys::Reflect::get(&thrown, &"code".into()).unwrap_or_default();
             code.as_string().unwrap_or_default()
         })?;

@@ -134,7 +134,7 @@ async fn a_listener_may_write_and_let_the_engine_go() {
         if events.contains("\"opened\"") {
             // Nothing of the engine is in use while it talks.
             let engine = of_listener.borrow();
-            engine.as_ref().unwrap().mutate(&insert("from the listener").to_string()).unwrap();
+            engine.as_ref().unwrap().mutate(&insert("from the listener").to_string(), None).unwrap();
             has_written.set(true);
         }
         if events.contains("\"mutation_durable\"") {
