@@ -167,9 +167,9 @@ impl World {
             let write = self.writes.get(&one);
             let was_told = write.is_some_and(|write| write.settled || (restored && write.confirmed));
             let disk = self.devices[device].disk(identity);
-            // A tab may end between a fold and the word about it.
+            // A tab may end between a fold and the word about it; and what another one made of the write may have ended with that.
             let folded = disk.folded.get(&one);
-            next = write.and_then(|write| write.replaced_by.clone()).or_else(|| folded.cloned().flatten());
+            next = folded.cloned().flatten().or_else(|| write.and_then(|write| write.replaced_by.clone()));
             let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
             if at_server || was_told || folded == Some(&None) || disk.now_holds(&one) {
                 return;

@@ -311,7 +311,8 @@ impl World {
                 };
                 let mut stands_for = Some(op_id);
                 while let Some(op_id) = stands_for.filter(|op_id| !is_somewhere(op_id.as_str())) {
-                    stands_for = node.replaced.get(op_id).or_else(|| node.disk.folded.get(op_id)?.as_ref());
+                    let folded = node.disk.folded.get(op_id).and_then(Option::as_ref);
+                    stands_for = folded.or_else(|| node.replaced.get(op_id));
                 }
                 assert!(stands_for.is_some(), "{op_id} was durable and is nowhere");
             }
