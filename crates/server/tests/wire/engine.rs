@@ -106,7 +106,7 @@ impl<'a> Engine<'a> {
                 self.queue_keys += records.len() as u64;
                 StoredValue::Keys((first..=self.queue_keys).collect())
             }
-            StorageKind::UpdateQueue { put, remove, .. } => {
+            StorageKind::UpdateQueue { put, remove, .. } | StorageKind::FoldQueue { put, remove, .. } => {
                 StoredValue::Keys(put.into_iter().map(|(key, _)| key).chain(remove).collect())
             }
             StorageKind::Commit { .. }
