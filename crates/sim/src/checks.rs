@@ -114,13 +114,16 @@ impl World {
 
     /// A tab ended: what it had not promised may go with it.
     pub(crate) fn writes_of_tab_end(&mut self, id: TabId) {
-        let mut gone = Vec::new();
-        for (op_id, write) in self.writes.iter_mut().filter(|(_, write)| write.tab == id && !write.durable) {
-            // It may have reached the disk without a word.
-            let is_decided = self.service.life().outcome(tenant_of(&write.identity), op_id).is_some();
-            if !is_decided && !self.devices[write.device].disk(&write.identity).now_holds(op_id) {
+        let open = |write: &Write| write.tab == id && !write.durable && !write.settled;
+        let mut gone: Vec<String> = self.writes.iter().filter(|(_, write)| open(write)).map(|(op_id, _)| op_id.clone()).collect();
+        // It may have reached the disk without a word, or something else stands for it there.
+        gone.retain(|op_id| {
+            let place = self.writes.get(op_id).map(|write| (write.device, write.identity.clone()));
+            place.is_some_and(|(device, identity)| !self.is_kept(op_id, device, &identity))
+        });
+        for op_id in &gone {
+            if let Some(write) = self.writes.get_mut(op_id) {
                 write.settled = true;
-                gone.push(op_id.clone());
             }
         }
         // What it should have stood for lies on disk as it was.
@@ -160,6 +163,12 @@ impl World {
     }
 
     fn check_kept(&mut self, op_id: &str, device: usize, identity: &Identity, invariant: &str) {
+        let kept = self.is_kept(op_id, device, identity);
+        assert!(kept, "{invariant}: {op_id} was promised to be on disk and is nowhere");
+    }
+
+    /// Whether a write, or what stands for it, is on disk or at the server, or the application knows what became of it.
+    fn is_kept(&mut self, op_id: &str, device: usize, identity: &Identity) -> bool {
         // What a backup does not have any more the application was told of.
         let restored = self.service.lives.len() > 1;
         let mut next = Some(op_id.to_owned());
@@ -172,10 +181,10 @@ impl World {
             next = folded.cloned().flatten().or_else(|| write.and_then(|write| write.replaced_by.clone()));
             let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
             if at_server || was_told || folded == Some(&None) || disk.now_holds(&one) {
-                return;
+                return true;
             }
         }
-        panic!("{invariant}: {op_id} was promised to be on disk and is nowhere");
+        false
     }
 
     /// I9: writes of one tab to one row are applied in the order in which they were made.

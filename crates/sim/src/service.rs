@@ -13,6 +13,7 @@ use syncline_server::store::{LocalBackup, PageLimits, Reader, Writer};
 
 use crate::model::{Life, MANIFEST, Pusher};
 use crate::random::Random;
+use crate::world::USERS;
 
 /// A token and when it ends.
 #[derive(Debug, Clone, Copy)]
@@ -234,6 +235,10 @@ impl Service {
         let pusher = Pusher { identity: identity.clone(), replica: replica.clone(), fence: push.fence };
         let intents: Vec<&str> = push.transactions.iter().map(RawJson::get).collect();
         self.life().pushed(&pusher, &intents, &answer.results);
+        if user == USERS[2] {
+            // Somebody hostile may use the op_ids of others, in any order.
+            return;
+        }
         self.pushed = answer.results.iter().map(|result| result.op_id.clone()).collect();
         let applied = answer.results.iter().filter(|result| result.status == OutcomeStatus::Applied && !result.replayed);
         self.applied.extend(applied.map(|result| (replica.clone(), result.op_id.clone())));
