@@ -24,6 +24,7 @@ impl Disk {
             queue: self.queue.clone().into_iter().collect(),
             #[allow(clippy::useless_conversion, reason = "a fence may be optional")]
             fence: self.fence.into(),
+            leads: true,
             ..StoredReplica::default()
         }
     }
@@ -58,7 +59,7 @@ impl Disk {
                 }
                 self.replica = Some(replica);
                 self.exchange(put, &delete);
-                self.queue.retain(|key, _| !remove_queue.contains(key));
+                self.queue.retain(|key, _| !remove_queue.iter().any(|(removed, _)| removed == key));
             }
             StorageKind::Compact { put, delete, .. } => self.exchange(put, &delete),
             StorageKind::DeleteGeneration { first, last, .. } => {

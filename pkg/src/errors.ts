@@ -60,6 +60,7 @@ export type ErrorCode =
   | "STORAGE_FULL"
   | "STORAGE_CORRUPT"
   | "STORAGE_TOO_NEW"
+  | "RELOAD_REQUIRED"
   | "NETWORK_UNAVAILABLE"
   | "UNEXPECTED_RESPONSE"
   | "WASM_LOAD_FAILED";
@@ -124,6 +125,7 @@ const RETRYABLE: Readonly<Record<ErrorCode, boolean>> = {
   STORAGE_FULL: true,
   STORAGE_CORRUPT: true,
   STORAGE_TOO_NEW: false,
+  RELOAD_REQUIRED: false,
   NETWORK_UNAVAILABLE: true,
   UNEXPECTED_RESPONSE: true,
   WASM_LOAD_FAILED: true,

@@ -64,6 +64,7 @@ export interface RawError {
 }
 
 export interface RawStatus {
+  readonly leads: boolean;
   readonly connection: { readonly state: string; readonly retry_at?: number };
   readonly identity: RawIdentity | null;
   readonly synced: boolean;

@@ -68,6 +68,7 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
     "Ask the user to free space. What does not fit is kept in memory meanwhile: rows first, then unsent writes.",
   STORAGE_CORRUPT: "Nothing: the record is set aside and pulled again; unsent writes are not touched.",
   STORAGE_TOO_NEW: "Reload the page to get the newer version.",
+  RELOAD_REQUIRED: "Ask the user to reload the page; what was written before is kept.",
   NETWORK_UNAVAILABLE: "Nothing: the engine tries again. Check `baseUrl` if it never worked.",
   UNEXPECTED_RESPONSE: "Check `baseUrl`; sign in to the network's own page if there is one.",
   WASM_LOAD_FAILED:

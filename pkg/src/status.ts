@@ -7,6 +7,7 @@ import type { Connection, Identity, Status, StorageStatus } from "./types.ts";
 /** Before the first start. */
 export const IDLE: Status = Object.freeze({
   connection: Object.freeze({ state: "idle" }),
+  role: "leader",
   identity: null,
   synced: false,
   syncing: false,
@@ -23,6 +24,7 @@ export const IDLE: Status = Object.freeze({
 export function toStatus(raw: RawStatus, keptBy: "backend" | "indexeddb"): Status {
   return Object.freeze({
     connection: Object.freeze(toConnection(raw.connection)),
+    role: raw.leads ? "leader" : "follower",
     identity: raw.identity === null ? null : toIdentity(raw.identity),
     synced: raw.synced,
     syncing: raw.syncing,

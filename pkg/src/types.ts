@@ -209,14 +209,15 @@ export type StorageStatus =
   | { readonly kind: "indexeddb" }
   /** The application's own, as given by `persistence`. */
   | { readonly kind: "backend" }
-  /** Another tab of the same user holds the database; this one takes over when that is closed. */
-  | { readonly kind: "waiting"; readonly reason: string }
   /** Nothing outlives the page, and why: asked for, private mode, quota, broken storage. */
   | { readonly kind: "memory"; readonly reason: string };
 
 /** Everything an honest indicator needs. The same object until something in it changes. */
 export interface Status {
+  /** This tab's own, or that of the tab that talks to the server for all tabs of this user. */
   readonly connection: Connection;
+  /** Whether it is this tab that talks to the server. Every tab can do everything; when the leader goes another one leads. */
+  readonly role: "leader" | "follower";
   /** `null` until it is known whose rows to show: a token this device never saw has to be resolved by the server. */
   readonly identity: Identity | null;
   /** A complete pull has been applied since this database was made. */

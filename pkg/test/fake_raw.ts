@@ -359,6 +359,7 @@ export class FakeRaw implements RawEngine {
 
   #status(): RawStatus {
     return {
+      leads: true,
       connection: this.#connection,
       identity: this.#identity,
       synced: this.#synced,

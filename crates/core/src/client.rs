@@ -16,6 +16,7 @@ mod folding;
 mod held;
 mod input;
 mod key_index;
+mod mirror;
 mod mutate;
 mod mutation_queue;
 mod mutation_record;
@@ -35,6 +36,7 @@ mod segment;
 mod staging;
 mod status;
 mod storage_flow;
+mod tabs;
 mod timer;
 mod view;
 mod view_log;
@@ -46,12 +48,13 @@ pub use input::{Input, NewChange, StorageFailure, StoredReplica, StoredValue};
 pub use mutate::Accepted;
 pub use output::{Output, RequestId, StorageKind, StorageRequest};
 pub use status::{Connection, Status, StorageState};
+pub use tabs::TabMessage;
 
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, Timestamp};
 
 use apply::HeldPages;
 use base::Generation;
-use connection::Link;
+use connection::{Link, Phase};
 use mutation_queue::MutationQueue;
 use names::{EntityIndex, EntitySet, Names};
 use overlay::Overlay;
@@ -59,6 +62,7 @@ use push::PushFlow;
 use replica_record::ReplicaRecord;
 use rng::Rng;
 use storage_flow::StorageFlow;
+use tabs::{LeaderReport, Tabs};
 use timer::{Timer, Timers};
 use view_log::ViewLog;
 
@@ -77,6 +81,7 @@ pub struct Client {
     link: Link,
     storage: StorageFlow,
     push: PushFlow,
+    tabs: Tabs,
     names: Names,
     record: ReplicaRecord,
     /// The rows that are shown.
@@ -111,6 +116,7 @@ impl Client {
             next_request: 1,
             identity: None,
             storage: StorageFlow::default(),
+            tabs: Tabs::new(),
             names: Names::default(),
             record,
             base: Generation::new(0),
@@ -153,8 +159,16 @@ impl Client {
             Input::PullFailed { request } => self.pull_failed(request),
             Input::TokenChanged => self.token_changed(),
             Input::TokenUnavailable => self.token_unavailable(),
-            Input::Pause => self.pause(),
-            Input::Resume => self.resume(),
+            Input::Pause => {
+                self.tell_paused("pause");
+                self.pause();
+            }
+            Input::Resume => {
+                self.tell_paused("resume");
+                self.resume();
+            }
+            Input::LeadLost => self.follow(),
+            Input::TabHeard { tab, number, message } => self.tab_heard(tab, number, message),
             Input::Wake => self.wake(),
             Input::Pull => self.pull_now(),
             Input::Resync => self.resync(),
@@ -191,6 +205,7 @@ impl Client {
             self.notify(Event::Changed { entities });
         }
         self.tell_status();
+        self.tell_tabs();
     }
 
     fn tell_status(&mut self) {
@@ -221,6 +236,7 @@ impl Client {
                 Timer::Handshake => self.handshake_timed_out(),
                 Timer::Heartbeat => self.send_heartbeat(),
                 Timer::Silence | Timer::Outcomes => self.lose_socket("the server is silent"),
+                Timer::Lead => self.leader_is_silent(),
                 Timer::Pull => self.lose_socket("a pull was not answered"),
                 Timer::Stable => self.link.connection_is_stable(),
                 // The batch is made when the outputs are drained.
@@ -254,18 +270,32 @@ impl Client {
 
     /// Where the replica stands.
     pub fn status(&self) -> Status {
+        let retry_at = self.timers.at(Timer::Retry);
+        let link = &self.link;
+        let report = if link.phase == Phase::Following {
+            self.tabs.report.clone()
+        } else {
+            LeaderReport {
+                connection: link.public_state(retry_at),
+                syncing: link.is_syncing(),
+                last_heard_at: link.last_heard_at,
+                server_head: link.server_head,
+                last_error: self.last_error.clone(),
+            }
+        };
         Status {
-            connection: self.link.public_state(self.timers.at(Timer::Retry)),
+            leads: self.tabs.leads,
+            connection: report.connection,
             identity: self.identity.clone(),
             synced: self.storage.is_open() && self.record.shown.token.is_some(),
-            syncing: self.link.is_syncing(),
-            last_heard_at: self.link.last_heard_at,
+            syncing: report.syncing,
+            last_heard_at: report.last_heard_at,
             pending: self.queue.open(),
             failed: self.queue.failed(),
             storage: self.storage.public_state(),
             seq: self.record.shown.seq,
-            server_head: self.link.server_head,
-            last_error: self.last_error.clone(),
+            server_head: report.server_head,
+            last_error: report.last_error.or_else(|| self.last_error.clone()),
         }
     }
 }

@@ -152,6 +152,8 @@ error_codes! {
     StorageCorrupt = "STORAGE_CORRUPT", 0, true;
     /// The database was written by a newer version of Syncline.
     StorageTooNew = "STORAGE_TOO_NEW", 0, false;
+    /// Another tab runs a newer version of the application or of its database: this one has to be reloaded.
+    ReloadRequired = "RELOAD_REQUIRED", 0, false;
     /// The server could not be reached.
     NetworkUnavailable = "NETWORK_UNAVAILABLE", 0, true;
     /// Something that is no Syncline server answered: a proxy, a captive portal, a page of HTML.

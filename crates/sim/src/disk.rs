@@ -52,6 +52,9 @@ struct Unflushed {
 }
 
 /// One database of one device.
+/// What stands in the place of a discarded write.
+const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// What every tab reads.
@@ -70,7 +73,7 @@ impl Disk {
     pub(crate) fn open(&mut self) -> StoredReplica {
         let fence = self.now.fence + 1;
         self.apply(vec![Step::Fence(fence)], false);
-        self.read(fence)
+        StoredReplica { leads: true, ..self.read(fence) }
     }
 
     /// What an open with this fence gives.
@@ -82,7 +85,7 @@ impl Disk {
             records: records.collect(),
             queue: queue.collect(),
             fence,
-            memory: None,
+            ..StoredReplica::default()
         }
     }
 
@@ -192,9 +195,11 @@ impl Stores {
             StorageKind::UpdateQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let there = |key: &u64| self.queue.contains_key(key);
-                let keys = put.iter().map(|(key, _)| *key).chain(remove.iter().copied()).filter(there).collect();
+                let is_write = |key: &u64| self.queue.get(key).is_some_and(|record| *record.bytes != *DISCARDED);
+                let puts = put.iter().map(|(key, _)| *key).filter(is_write);
+                let keys = puts.chain(remove.iter().copied().filter(there)).collect();
                 steps.extend(
-                    put.into_iter().filter(|(key, _)| there(key)).map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
+                    put.into_iter().filter(|(key, _)| is_write(key)).map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
                 );
                 steps.extend(remove.into_iter().filter(there).map(|key| Step::Queue(key, None)));
                 return Ok((steps, StoredValue::Keys(keys)));
@@ -209,6 +214,18 @@ impl Stores {
                 steps.extend(remove.into_iter().map(|key| Step::Queue(key, None)));
                 return Ok((steps, StoredValue::Keys(keys)));
             }
+            StorageKind::Discard { expect, remove } => {
+                let mut keys = Vec::new();
+                for (key, record) in expect {
+                    if self.queue.get(&key).is_some_and(|stored| *stored.bytes == *record) {
+                        steps.push(Step::Queue(key, Some(Queued::new(DISCARDED.to_vec()))));
+                        keys.push(key);
+                    }
+                }
+                steps.extend(remove.iter().map(|key| Step::Queue(*key, None)));
+                keys.extend(remove);
+                return Ok((steps, StoredValue::Keys(keys)));
+            }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
                 self.check_fence(fence)?;
                 if self.replica.as_deref() != expect.as_deref() {
@@ -216,7 +233,7 @@ impl Stores {
                 }
                 steps.extend(exchange(put, delete));
                 steps.push(Step::Replica(replica.into()));
-                steps.extend(remove_queue.into_iter().map(|key| Step::Queue(key, None)));
+                steps.extend(remove_queue.into_iter().map(|(key, _)| Step::Queue(key, None)));
             }
             StorageKind::Compact { fence, generation, put, delete } => {
                 self.check_fence(fence)?;

@@ -9,6 +9,7 @@
 // What it tells WebAssembly. `event.rs` reads these numbers.
 const WAKE = 0;
 const TICK = 1;
+const LEAD_LOST = 2;
 
 /** A wall clock that got ahead by more than this is believed, in milliseconds. */
 const AHEAD_MS_MAX = 1000;
@@ -27,6 +28,7 @@ export class Page {
   #timer;
   #onTick;
   #onLifecycle;
+  #onSleep;
 
   /**
    * @param {OnEvent} onEvent
@@ -42,6 +44,10 @@ export class Page {
     this.#onTick = () => onEvent(TICK, "");
     // A hidden page's timers run once a minute and its sockets are cut at will, so it is woken when it is seen again.
     this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
+    // A page that sleeps keeps its lock, so it lets the lead go before.
+    this.#onSleep = (/** @type {Event} */ event) => {
+      if (event.type === "freeze" || /** @type {PageTransitionEvent} */ (event).persisted) onEvent(LEAD_LOST, "");
+    };
     pages.add(this);
   }
 
@@ -70,13 +76,16 @@ export class Page {
   /**
    * Listens for what is worth another try: online again, visible again, back from the cache.
    *
-   * Not for `pagehide` and `offline`: a transaction begun while a page goes may never finish, so everything is written
-   * when it happens, and `navigator.onLine` is a hint too weak to stop trying for.
+   * Not for `offline`: `navigator.onLine` is a hint too weak to stop trying for. And nothing is left to be written when a page
+   * goes: a transaction begun then may never finish.
    */
   listen() {
     globalThis.addEventListener?.("online", this.#onLifecycle);
     globalThis.addEventListener?.("pageshow", this.#onLifecycle);
+    globalThis.addEventListener?.("pagehide", this.#onSleep);
     globalThis.document?.addEventListener("visibilitychange", this.#onLifecycle);
+    globalThis.document?.addEventListener("resume", this.#onLifecycle);
+    globalThis.document?.addEventListener("freeze", this.#onSleep);
   }
 
   /**
@@ -97,7 +106,10 @@ export class Page {
     clearTimeout(this.#timer);
     globalThis.removeEventListener?.("online", this.#onLifecycle);
     globalThis.removeEventListener?.("pageshow", this.#onLifecycle);
+    globalThis.removeEventListener?.("pagehide", this.#onSleep);
     globalThis.document?.removeEventListener("visibilitychange", this.#onLifecycle);
+    globalThis.document?.removeEventListener("resume", this.#onLifecycle);
+    globalThis.document?.removeEventListener("freeze", this.#onSleep);
     this.#network.close();
   }
 

@@ -1,18 +1,18 @@
-// The store of one engine: the lock that makes it the leader, its one long-lived connection, and how a lost connection is
-// mended.
+// The store of one engine: its one long-lived connection, how a lost one is mended, and what it has to do with other tabs.
 
-import { CLEARED, Failure, FULL, failureOf, limit, load, UNAVAILABLE } from "./transaction.js";
+import { Lead } from "./tabs.js";
+import { CLEARED, Failure, FULL, failureOf, limit, load, OUTDATED, UNAVAILABLE } from "./transaction.js";
 
 /** @typedef {import("./page.js").OnEvent} OnEvent */
 /** @typedef {import("./transaction.js").StoreRequest} StoreRequest */
 
 // What it tells WebAssembly. `event.rs` reads these numbers.
-const WAITING = 10;
 const OPENED = 11;
 const OPEN_FAILED = 12;
 const STORED = 13;
 const STOPPING = 14;
 const STOPPED = 15;
+const LEAD_LOST = 2;
 
 /** Lost connections that are mended in one session; storage that breaks more often is not to be trusted. */
 const REOPENS_MAX = 3;
@@ -23,10 +23,12 @@ export class Storage {
   #limitMs;
   #openDatabase;
   #name = "";
+  #identity = "";
   /** @type {IDBDatabase | undefined} */
   #database;
-  /** @type {(() => void) | undefined} */
-  #releaseLock;
+  #channel;
+  /** @type {Lead | undefined} None for a database of the application's own: what keeps others out is its business. */
+  #lead;
   #reopensLeft = REOPENS_MAX;
   /** @type {Promise<void> | undefined} Shared by all requests that lost the same connection. */
   #reopening;
@@ -42,33 +44,80 @@ export class Storage {
   /**
    * @param {OnEvent} onEvent
    * @param {number} limitMs How long an open or a transaction may hang.
+   * @param {import("./tabs.js").Channel} channel
    * @param {typeof openIndexedDb} [openDatabase] Opens the application's own database.
    */
-  constructor(onEvent, limitMs, openDatabase = openIndexedDb) {
+  constructor(onEvent, limitMs, channel, openDatabase = openIndexedDb) {
     this.#onEvent = onEvent;
+    this.#channel = channel;
     this.#limitMs = limitMs;
     this.#openDatabase = openDatabase;
   }
 
   /**
-   * Becomes the leader, however long that takes, opens the database and reads everything there is.
+   * Opens the database and reads everything there is; takes the lead, unless another tab has it.
    * @param {string} name
    * @param {string} identity For people.
    */
   async open(name, identity) {
     const { signal } = this.#over;
     this.#name = name;
-    const release = await lead(name, signal, (waits) => this.#onEvent(WAITING, "", undefined, Number(waits)));
-    if (signal.aborted) return release?.();
-    this.#releaseLock = release;
+    this.#identity = identity;
+    let leads = true;
+    if (this.#openDatabase === openIndexedDb) {
+      this.#channel.open(name);
+      const onLost = () => this.#onEvent(LEAD_LOST, "");
+      this.#lead = new Lead(name, () => this.#read(true), onLost);
+      leads = await this.#lead.take();
+      this.#channel.hasOthers ||= !leads;
+    }
+    if (signal.aborted) return;
     try {
       await this.#connect(true);
-      const found = await this.#load(identity);
-      if (!signal.aborted) this.#onEvent(OPENED, "", found, found.fence);
+    } catch (thrown) {
+      return this.#fail(failureOf(thrown));
+    }
+    await this.#read(leads);
+    if (!leads) this.#lead?.wait();
+  }
+
+  /**
+   * Reads everything again, for a tab that may have missed what another one did.
+   * @param {Uint8Array} [known] The replica record whose rows need not be read.
+   */
+  read(known) {
+    this.#read(false, known?.slice());
+  }
+
+  /** Takes the lead from a tab that does not answer, while somebody looks at this one. */
+  async takeLead() {
+    if (globalThis.document?.hidden) return;
+    if (await this.#lead?.steal()) this.#read(true);
+  }
+
+  /** Lets the lead go and stands in line for it. */
+  resign() {
+    if (this.#lead === undefined) this.#read(true);
+    else this.#lead.resign();
+  }
+
+  /**
+   * @param {boolean} leads Whether to take the lead with it.
+   * @param {Uint8Array} [known]
+   */
+  async #read(leads, known) {
+    try {
+      const found = await this.#withConnection((database) =>
+        load(database, leads ? this.#identity : undefined, this.#limitMs, known),
+      );
+      if (!this.#over.signal.aborted) this.#onEvent(OPENED, "", found, found.fence, Number(leads));
     } catch (thrown) {
       const failure = failureOf(thrown);
       // A full disk takes no new leader, but what is on it can be read and shown.
-      const found = failure.kind === FULL ? await this.#load().catch(() => undefined) : undefined;
+      const found =
+        failure.kind === FULL
+          ? await load(this.#connection(), undefined, this.#limitMs).catch(() => undefined)
+          : undefined;
       this.#fail(failure, found);
     }
   }
@@ -80,9 +129,20 @@ export class Storage {
    */
   async run(id, request) {
     this.#running += 1;
-    const found = await this.#attempt(request).catch(failureOf);
-    if (found instanceof Failure) this.#onEvent(STORED, found.message, undefined, id, found.kind);
-    else this.#onEvent(STORED, "", found, id, 0, Number(found.hasKeys));
+    const attempt = (/** @type {IDBDatabase} */ database, /** @type {boolean} */ isRepeated) => {
+      request.isRepeated = isRepeated;
+      return request.run(database, this.#limitMs);
+    };
+    const found = await this.#withConnection(attempt).catch(failureOf);
+    if (found instanceof Failure) {
+      this.#onEvent(STORED, found.message, undefined, id, found.kind);
+    } else {
+      this.#channel.stored(
+        request,
+        found.queue.map(([key]) => key),
+      );
+      this.#onEvent(STORED, "", found, id, 0, Number(found.hasKeys));
+    }
     this.#running -= 1;
     if (this.#running === 0) this.#onQuiet?.();
   }
@@ -119,7 +179,8 @@ export class Storage {
     this.#over.abort();
     if (this.#database !== undefined) disconnect(this.#database);
     this.#database = undefined;
-    this.#releaseLock?.();
+    this.#channel.close();
+    this.#lead?.close();
   }
 
   /**
@@ -132,11 +193,6 @@ export class Storage {
     this.#giveUp();
     if (found !== undefined) this.#onEvent(OPENED, "", found, found.fence);
     this.#onEvent(OPEN_FAILED, message, undefined, kind);
-  }
-
-  /** @param {string} [identity] Without one, nothing is written. */
-  async #load(identity) {
-    return load(this.#connection(), identity, this.#limitMs);
   }
 
   #connection() {
@@ -152,26 +208,32 @@ export class Storage {
       database.close();
       throw new Failure(UNAVAILABLE, "the database is closed");
     }
-    database.onversionchange = () =>
-      this.#fail(new Failure(UNAVAILABLE, "another tab upgrades or deletes the database; reload this one"));
+    database.onversionchange = () => this.#becomeOutdated();
     this.#database = database;
+  }
+
+  /** A newer version in another tab waits for this connection to close: what was begun is carried out, and nothing after it. */
+  #becomeOutdated() {
+    const failure = new Failure(OUTDATED, "another tab upgrades or deletes the database");
+    this.#onEvent(OPEN_FAILED, failure.message, undefined, OUTDATED);
+    if (this.#running === 0) this.#giveUp();
+    else this.#onQuiet ??= () => this.#giveUp();
   }
 
   /**
    * A connection that the browser dropped (Safari does so when its storage process dies) fails for ever, so it is opened
-   * again and the request repeated. Every request may be: what is done already is recognised.
-   * @param {StoreRequest} request
+   * again and the transaction repeated. Every one may be: what is done already is recognised.
+   * @param {(database: IDBDatabase, isRepeated: boolean) => Promise<import("./transaction.js").Found>} run
    */
-  async #attempt(request) {
+  async #withConnection(run) {
     const used = this.#connection();
     try {
-      return await request.run(used, this.#limitMs);
+      return await run(used, false);
     } catch (thrown) {
       const failure = failureOf(thrown);
       const other = failure.kind === UNAVAILABLE ? await this.#inPlaceOf(used) : undefined;
       if (other === undefined) throw failure;
-      request.isRepeated = true;
-      return request.run(other, this.#limitMs);
+      return run(other, true);
     }
   }
 
@@ -272,43 +334,4 @@ function upgrade(database, from) {
 function disconnect(database) {
   database.onversionchange = null;
   database.close();
-}
-
-/**
- * Takes the lock that makes one tab the leader of a replica, and gives what releases it; the browser does so too when the
- * tab goes, however it goes. Without Web Locks, or after the abort, there is nothing to release: the fence still protects
- * every commit.
- * @param {string} name
- * @param {AbortSignal} signal
- * @param {(waits: boolean) => void} onWait
- */
-async function lead(name, signal, onWait) {
-  const taken = await requestLock(name, { ifAvailable: true });
-  if (taken !== null || signal.aborted) return taken ?? undefined;
-  onWait(true);
-  const granted = await requestLock(name, { signal });
-  if (!signal.aborted) onWait(false);
-  return granted ?? undefined;
-}
-
-/**
- * Gives what releases the lock, `null` if it was not granted, `undefined` where there are no locks: an opaque origin has
- * the interface and refuses its use.
- * @param {string} name
- * @param {LockOptions} options
- * @returns {Promise<(() => void) | null | undefined>}
- */
-function requestLock(name, options) {
-  return new Promise((answer) => {
-    const refused = () => answer(undefined);
-    try {
-      // The lock is held for as long as the promise that the callback returns is pending.
-      const held = navigator.locks.request(name, options, (lock) =>
-        lock === null ? answer(null) : new Promise((release) => answer(() => release(undefined))),
-      );
-      held.catch(refused);
-    } catch {
-      refused();
-    }
-  });
 }

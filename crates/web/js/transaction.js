@@ -9,6 +9,7 @@ export const FULL = 2;
 export const UNAVAILABLE = 3;
 const TOO_NEW = 4;
 export const CLEARED = 5;
+export const OUTDATED = 6;
 
 /** Why storage could not do something. */
 export class Failure extends Error {
@@ -74,7 +75,7 @@ export function limit(ms, giveUp) {
 
 /** What a transaction found. The bytes are handed over to WebAssembly one by one, so that few are held twice. */
 export class Found {
-  /** The fence that was written. */
+  /** The fence that is stored. */
   fence = 0;
   /** @type {Uint8Array | undefined} */
   replica;
@@ -84,48 +85,73 @@ export class Found {
   queue = [];
   /** Whether the keys of `queue` answer the request. */
   hasKeys = false;
+  /** Whether the replica record is the one that was named, and the rows were left out. */
+  isKnown = false;
+  /** @type {StoredRecord[][]} The lists as WebAssembly numbers them; those of a request that another tab made come after. */
+  lists = [this.records, this.queue];
 
   replicaRecord() {
     return this.replica;
   }
 
-  /** @param {boolean} ofQueue */
-  count(ofQueue) {
-    return this.#list(ofQueue).length;
+  /** @param {number} list */
+  count(list) {
+    return this.lists[list]?.length ?? 0;
   }
 
-  /** @param {boolean} ofQueue @param {number} index */
-  key(ofQueue, index) {
-    return this.#list(ofQueue)[index]?.[0] ?? 0;
+  /** @param {number} list @param {number} index */
+  key(list, index) {
+    return this.lists[list]?.[index]?.[0] ?? 0;
   }
 
-  /** @param {boolean} ofQueue @param {number} index */
-  takeBytes(ofQueue, index) {
-    const record = this.#list(ofQueue)[index];
+  /** @param {number} list @param {number} index */
+  takeBytes(list, index) {
+    const record = this.lists[list]?.[index];
     const bytes = record?.[1];
     if (record !== undefined) record[1] = undefined;
     // A value that is not bytes was not written by us. As an empty record it fails its own check and is set aside.
     return bytes ?? new Uint8Array();
   }
-
-  /** @param {boolean} ofQueue */
-  #list(ofQueue) {
-    return ofQueue ? this.queue : this.records;
-  }
 }
 
 /**
- * Runs one transaction. `issue` makes its requests; what was found is complete when the browser has committed.
+ * What another tab did, as WebAssembly reads it. A structured clone has the members of the request and none of its methods.
+ * @param {StoreRequest} request
+ * @param {number[]} keys Those that it gave.
+ */
+export function heard(request, keys) {
+  const { records, removed, unqueued, expected, replica, fence, first } = request;
+  const found = new Found();
+  found.replica = replica;
+  /** @param {number[]} numbers @returns {StoredRecord[]} */
+  const list = (numbers) => numbers.map((number) => [number, undefined]);
+  found.lists = [
+    records,
+    list(keys),
+    list(removed),
+    list(unqueued.map(([key]) => key)),
+    list(unqueued.map(([, seq]) => seq)),
+    expected === undefined ? [] : [[0, expected]],
+    list([fence, first]),
+  ];
+  return found;
+}
+
+/**
+ * Runs one transaction; without a durability one that only reads. `issue` makes its requests; what was found is complete when the browser has committed.
  * @param {IDBDatabase} database
  * @param {StoreName[]} stores
- * @param {"strict" | "relaxed"} durability
+ * @param {"strict" | "relaxed" | undefined} durability
  * @param {number} limitMs
  * @param {(tx: Tx, found: Found) => void} issue
  * @returns {Promise<Found>}
  */
 function transact(database, stores, durability, limitMs, issue) {
   return new Promise((resolve, reject) => {
-    const raw = database.transaction(stores, "readwrite", { durability });
+    const raw =
+      durability === undefined
+        ? database.transaction(stores, "readonly")
+        : database.transaction(stores, "readwrite", { durability });
     const found = new Found();
     /** @type {unknown} */
     let failure;
@@ -182,21 +208,25 @@ function transact(database, stores, durability, limitMs, issue) {
  * @param {IDBDatabase} database
  * @param {string | undefined} identity
  * @param {number} limitMs
+ * @param {Uint8Array} [known] A replica record whose rows need not be read.
  */
-export function load(database, identity, limitMs) {
-  return transact(database, ["cursors", "entities", "pendingMutations"], "relaxed", limitMs, (tx, found) => {
+export function load(database, identity, limitMs, known) {
+  const durability = identity === undefined ? undefined : "relaxed";
+  return transact(database, ["cursors", "entities", "pendingMutations"], durability, limitMs, (tx, found) => {
     const cursors = tx.store("cursors");
-    if (identity !== undefined) {
-      cursors.put(identity, "identity");
-      tx.read(cursors.get(FENCE), (fence) => {
-        found.fence = (Number(fence) || 0) + 1;
-        cursors.put(found.fence, FENCE);
-      });
-    }
-    tx.read(cursors.get(REPLICA), (replica) => {
-      found.replica = bytesOf(replica);
+    if (identity !== undefined) cursors.put(identity, "identity");
+    tx.read(cursors.get(FENCE), (fence) => {
+      found.fence = Number(fence) || 0;
+      if (identity === undefined) return;
+      found.fence += 1;
+      cursors.put(found.fence, FENCE);
     });
-    readAll(tx, tx.store("entities"), found.records);
+    tx.read(cursors.get(REPLICA), (replica) => {
+      found.isKnown = known !== undefined && isSame(replica, known);
+      if (found.isKnown) return;
+      found.replica = bytesOf(replica);
+      readAll(tx, tx.store("entities"), found.records);
+    });
     readAll(tx, tx.store("pendingMutations"), found.queue);
   });
 }
@@ -241,7 +271,7 @@ export class StoreRequest {
   records = [];
   /** @type {number[]} */
   removed = [];
-  /** @type {number[]} */
+  /** @type {[key: number, seq: number][]} */
   unqueued = [];
   /** @type {Uint8Array | undefined} */
   expected;
@@ -277,9 +307,9 @@ export class StoreRequest {
     this.removed.push(key);
   }
 
-  /** @param {number} key */
-  unqueue(key) {
-    this.unqueued.push(key);
+  /** @param {number} key @param {number} seq Where its write was applied. */
+  unqueue(key, seq) {
+    this.unqueued.push([key, seq]);
   }
 
   /** @param {Uint8Array} bytes */
@@ -323,6 +353,7 @@ const PLANS = {
   enqueue: { durability: "strict", stores: ["pendingMutations"], issue: enqueue },
   updateQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: updateQueue },
   foldQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: foldQueue },
+  discard: { durability: "strict", stores: ["pendingMutations"], issue: discard },
   commit: { durability: "relaxed", stores: ["entities", "cursors"], issue: commit },
   compact: { durability: "relaxed", stores: ["entities", "cursors"], issue: compact },
   deleteGeneration: { durability: "relaxed", stores: ["entities", "cursors"], issue: deleteGeneration },
@@ -363,9 +394,17 @@ function updateQueue(tx, { fence, records, removed }, found) {
   const queue = tx.store("pendingMutations");
   tx.read(queue.getAllKeys(range(Math.min(...named), Math.max(...named))), (keys) => {
     const there = new Set(keys);
-    for (const [key, bytes] of records) if (there.has(key)) queue.put(bytes, key);
     for (const key of removed) if (there.has(key)) queue.delete(key);
-    for (const key of named) if (there.has(key)) found.queue.push([key, undefined]);
+    for (const key of removed) if (there.has(key)) found.queue.push([key, undefined]);
+    for (const [key, bytes] of records) {
+      if (!there.has(key)) continue;
+      tx.read(queue.get(key), (value) => {
+        // A write that another tab discarded meanwhile must not be sent.
+        if (isSame(value, DISCARDED)) return;
+        queue.put(bytes, key);
+        found.queue.push([key, undefined]);
+      });
+    }
   });
 }
 
@@ -383,6 +422,8 @@ function foldQueue(tx, { fence, records, removed, isRepeated }, found) {
   tx.read(queue.getAllKeys(all), (keys) =>
     tx.read(queue.getAll(all), (values) => {
       const there = new Map(keys.map((key, index) => [key, values[index]]));
+      // What another tab discarded meanwhile is not there.
+      for (const [key, value] of there) if (isSame(value, DISCARDED)) there.delete(key);
       const isDone =
         isRepeated &&
         records.every(([key, bytes]) => isSame(there.get(key), bytes)) &&
@@ -397,6 +438,29 @@ function foldQueue(tx, { fence, records, removed, isRepeated }, found) {
   );
 }
 
+/**
+ * For a tab that does not lead: what the leader is sending at this moment has another record by now, and stays.
+ * @type {Plan["issue"]}
+ */
+function discard(tx, { records, removed }, found) {
+  found.hasKeys = true;
+  const queue = tx.store("pendingMutations");
+  for (const [key, bytes] of records) {
+    tx.read(queue.get(key), (value) => {
+      if (!isSame(value, bytes)) return;
+      queue.put(DISCARDED, key);
+      found.queue.push([key, undefined]);
+    });
+  }
+  for (const key of removed) {
+    queue.delete(key);
+    found.queue.push([key, undefined]);
+  }
+}
+
+/** What stands in the place of the record of a discarded write. The core knows it too. */
+const DISCARDED = new TextEncoder().encode('{"format":1,"state":"discarded"}');
+
 /** @type {Plan["issue"]} */
 function commit(tx, request) {
   const { expected, replica, unqueued } = request;
@@ -408,7 +472,7 @@ function commit(tx, request) {
   });
   exchange(tx, request);
   cursors.put(replica, REPLICA);
-  for (const key of unqueued) tx.store("pendingMutations").delete(key);
+  for (const [key] of unqueued) tx.store("pendingMutations").delete(key);
 }
 
 /** @type {Plan["issue"]} */

@@ -53,15 +53,31 @@ extern "C" {
     pub(crate) fn body_bytes(body: &JsValue) -> Vec<u8>;
 }
 
+#[wasm_bindgen(module = "/js/tabs.js")]
+extern "C" {
+    #[derive(Debug)]
+    pub(crate) type Channel;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(on_event: &JsValue) -> Channel;
+    #[wasm_bindgen(method)]
+    pub(crate) fn say(this: &Channel, text: &str);
+}
+
 #[wasm_bindgen(module = "/js/storage.js")]
 extern "C" {
     #[wasm_bindgen(js_name = Storage)]
     #[derive(Debug)]
     pub(crate) type Store;
     #[wasm_bindgen(constructor, js_class = Storage)]
-    pub(crate) fn new(on_event: &JsValue, limit_ms: f64, open_database: &JsValue) -> Store;
+    pub(crate) fn new(on_event: &JsValue, limit_ms: f64, channel: &Channel, open_database: &JsValue) -> Store;
     #[wasm_bindgen(method, js_class = Storage)]
     pub(crate) fn open(this: &Store, name: &str, identity: &str);
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn read(this: &Store, known: Option<&[u8]>);
+    #[wasm_bindgen(method, js_class = Storage, js_name = takeLead)]
+    pub(crate) fn take_lead(this: &Store);
+    #[wasm_bindgen(method, js_class = Storage)]
+    pub(crate) fn resign(this: &Store);
     #[wasm_bindgen(method, js_class = Storage)]
     pub(crate) fn run(this: &Store, id: f64, request: &StoreRequest);
     #[wasm_bindgen(method, js_class = Storage)]
@@ -80,7 +96,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn remove(this: &StoreRequest, key: f64);
     #[wasm_bindgen(method)]
-    pub(crate) fn unqueue(this: &StoreRequest, key: f64);
+    pub(crate) fn unqueue(this: &StoreRequest, key: f64, seq: f64);
     #[wasm_bindgen(method, js_name = expectReplica)]
     pub(crate) fn expect_replica(this: &StoreRequest, bytes: &[u8]);
     #[wasm_bindgen(method, js_name = putReplica)]
@@ -90,9 +106,11 @@ extern "C" {
     #[wasm_bindgen(method, js_name = replicaRecord)]
     pub(crate) fn replica_record(this: &Found) -> Option<Vec<u8>>;
     #[wasm_bindgen(method)]
-    pub(crate) fn count(this: &Found, of_queue: bool) -> u32;
+    pub(crate) fn count(this: &Found, list: u32) -> u32;
     #[wasm_bindgen(method)]
-    pub(crate) fn key(this: &Found, of_queue: bool, index: u32) -> f64;
+    pub(crate) fn key(this: &Found, list: u32, index: u32) -> f64;
     #[wasm_bindgen(method, js_name = takeBytes)]
-    pub(crate) fn take_bytes(this: &Found, of_queue: bool, index: u32) -> Vec<u8>;
+    pub(crate) fn take_bytes(this: &Found, list: u32, index: u32) -> Vec<u8>;
+    #[wasm_bindgen(method, getter, js_name = isKnown)]
+    pub(crate) fn is_known(this: &Found) -> bool;
 }

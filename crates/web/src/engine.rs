@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 use std::rc::{Rc, Weak};
 
-use syncline_core::client::{Client, Connection, Event, Input, Output, Status, StorageState, StoredReplica};
+use syncline_core::client::{Client, Connection, Event, Input, Output, Status, StoredReplica};
 use syncline_protocol::{ErrorCode, Identity, SUBPROTOCOL, Timestamp, bearer_subprotocol, limits};
 use wasm_bindgen::JsValue;
 
@@ -32,7 +32,6 @@ pub(crate) struct Engine {
     /// When the page ticks next.
     wake_at: Cell<Option<Timestamp>>,
     phase: Cell<Phase>,
-    waits_for_lock: Cell<bool>,
     page: Page,
     network: Network,
     storage: Storage,
@@ -71,7 +70,6 @@ impl Engine {
                 events: RefCell::default(),
                 wake_at: Cell::default(),
                 phase: Cell::new(Phase::New),
-                waits_for_lock: Cell::new(false),
                 page: Page::new(listener, on_events, &network, storage.as_js()),
                 network,
                 storage,
@@ -134,11 +132,9 @@ impl Engine {
         Event::list_to_json(&self.events.take())
     }
 
-    /// The core's status, and that the database waits for another tab: the core does not know of tabs.
+    /// The core's status.
     pub(crate) fn status(&self) -> Status {
-        let mut status = self.client.borrow().status();
-        self.complete(&mut status);
-        status
+        self.client.borrow().status()
     }
 
     /// Stops: [`BrowserEvent::Stopping`] follows, and in the end the promise that this gives is resolved.
@@ -175,6 +171,10 @@ impl Engine {
         match output {
             Output::ResolveIdentity => self.get(RESOLVED, 0, "/api/auth/me"),
             Output::OpenStorage { identity } => self.open_storage(&identity),
+            Output::ReadStorage { known } => self.storage.read(known.as_deref()),
+            Output::TakeLead => self.storage.take_lead(),
+            Output::Resign => self.storage.resign(),
+            Output::TellTabs(text) => self.storage.tell(&text),
             Output::Store(request) => self.storage.run(request),
             Output::OpenSocket => self.open_socket(),
             Output::CloseSocket { code } => {
@@ -189,15 +189,13 @@ impl Engine {
         }
     }
 
-    fn note(&self, mut event: Event) {
-        if let Event::StatusChanged { status } = &mut event {
-            if let (Connection::Live, Some(identity)) = (&status.connection, &status.identity)
-                && !self.is_token_remembered.replace(true)
-            {
-                // Only now has the server agreed that this token is this identity's.
-                self.remember(identity);
-            }
-            self.complete(status);
+    fn note(&self, event: Event) {
+        if let Event::StatusChanged { status } = &event
+            && let (Connection::Live, Some(identity)) = (&status.connection, &status.identity)
+            && !self.is_token_remembered.replace(true)
+        {
+            // Only now has the server agreed that this token is this identity's.
+            self.remember(identity);
         }
         self.events.borrow_mut().push(event);
     }
@@ -205,12 +203,6 @@ impl Engine {
     fn remember(&self, identity: &Identity) {
         let token = self.token.borrow().clone();
         identity::remember(&self.options.app_name, token.as_deref(), identity);
-    }
-
-    fn complete(&self, status: &mut Status) {
-        if self.waits_for_lock.get() && status.storage == StorageState::Opening {
-            status.storage = StorageState::Waiting { reason: "another tab".to_owned() };
-        }
     }
 
     fn get(&self, kind: u32, id: u64, path_and_query: &str) {
@@ -253,10 +245,6 @@ impl Engine {
         }
         match event {
             BrowserEvent::Input(input) => self.hear_input(input),
-            BrowserEvent::WaitsForLock(waits) => {
-                self.waits_for_lock.set(waits);
-                self.events.borrow_mut().push(Event::StatusChanged { status: Box::new(self.status()) });
-            }
             BrowserEvent::Stopping => {
                 self.take(Input::Stop);
                 if self.phase.get() == Phase::Running {

@@ -1,6 +1,6 @@
 //! What the browser tells: numbers of `js/`, read once and here.
 
-use syncline_core::client::{Input, RequestId, StorageFailure, StoredReplica, StoredValue};
+use syncline_core::client::{Input, RequestId, StorageFailure, StorageKind, StoredReplica, StoredValue, TabMessage};
 use syncline_protocol::{ErrorBody, Identity};
 use wasm_bindgen::prelude::*;
 
@@ -17,8 +17,6 @@ pub type OnEvent = Closure<dyn Fn(u32, String, JsValue, f64, f64, f64)>;
 pub enum BrowserEvent {
     /// The core hears of it.
     Input(Input),
-    /// Whether the database waits for another tab.
-    WaitsForLock(bool),
     /// The end begins: no request of storage came in between.
     Stopping,
     /// Everything is let go.
@@ -35,8 +33,9 @@ impl BrowserEvent {
         Self::Input(match kind {
             WAKE => Input::Wake,
             TICK => Input::Tick,
-            WAITING => return Self::WaitsForLock(a > 0.0),
-            OPENED => Input::Opened(Box::new(opened(data.unchecked_ref(), a))),
+            LEAD_LOST => Input::LeadLost,
+            OPENED => Input::Opened(Box::new(opened(data.unchecked_ref(), a, b))),
+            TAB_HEARD => Input::TabHeard { tab: to_u64(a), number: to_u64(b), message: tab_message(text, data) },
             OPEN_FAILED => Input::OpenFailed(failure(a, text)),
             STORED => Input::Stored { request: RequestId(to_u64(a)), result: stored(data.unchecked_ref(), b, c, text) },
             STOPPING => return Self::Stopping,
@@ -50,13 +49,45 @@ impl BrowserEvent {
     }
 }
 
-fn opened(found: &Found, fence: f64) -> StoredReplica {
-    let records = |of_queue| {
-        let indexes = 0..found.count(of_queue);
-        indexes.map(|index| (to_u64(found.key(of_queue, index)), found.take_bytes(of_queue, index))).collect()
+fn opened(found: &Found, fence: f64, leads: f64) -> StoredReplica {
+    let (replica, fence, is_known) = (found.replica_record(), to_u64(fence), found.is_known());
+    let (records, queue) = (records(found, RECORDS), records(found, QUEUE));
+    StoredReplica { replica, records, queue, fence, leads: leads > 0.0, is_known, memory: None }
+}
+
+fn records(found: &Found, list: u32) -> Vec<(u64, Vec<u8>)> {
+    let indexes = 0..found.count(list);
+    indexes.map(|index| (to_u64(found.key(list, index)), found.take_bytes(list, index))).collect()
+}
+
+fn keys(found: &Found, list: u32) -> Vec<u64> {
+    (0..found.count(list)).map(|index| to_u64(found.key(list, index))).collect()
+}
+
+/// What another tab said, or the storage request that it carried out.
+fn tab_message(text: String, data: &JsValue) -> TabMessage {
+    if data.is_undefined() {
+        return TabMessage::Said(text);
+    }
+    let found: &Found = data.unchecked_ref();
+    let bytes = |list| records(found, list).into_iter().map(|(_, bytes)| bytes);
+    let number = |index| to_u64(found.key(NUMBERS, index));
+    let (fence, put, remove) = (number(0), || records(found, RECORDS), || keys(found, REMOVED));
+    let kind = match text.as_str() {
+        "enqueue" => StorageKind::Enqueue { records: bytes(RECORDS).collect(), remove: remove() },
+        "updateQueue" => StorageKind::UpdateQueue { fence, put: put(), remove: remove() },
+        "foldQueue" => StorageKind::FoldQueue { fence, put: put(), remove: remove() },
+        "commit" => {
+            let (expect, replica) = (bytes(EXPECTED).next(), found.replica_record().unwrap_or_default());
+            let remove_queue = keys(found, UNQUEUED).into_iter().zip(keys(found, UNQUEUED_SEQS)).collect();
+            StorageKind::Commit { fence, expect, replica, put: put(), delete: remove(), remove_queue }
+        }
+        "compact" => StorageKind::Compact { fence, generation: number(1), put: put(), delete: remove() },
+        // Of what was discarded the keys say everything, and nothing else concerns this tab.
+        "discard" => StorageKind::Discard { expect: Vec::new(), remove: Vec::new() },
+        _ => StorageKind::DeleteGeneration { fence, first: 0, last: 0 },
     };
-    let (replica, fence) = (found.replica_record(), to_u64(fence));
-    StoredReplica { replica, records: records(false), queue: records(true), fence, memory: None }
+    TabMessage::Stored(kind, keys(found, QUEUE))
 }
 
 fn stored(found: &Found, failed: f64, has_keys: f64, reason: String) -> Result<StoredValue, StorageFailure> {
@@ -64,7 +95,7 @@ fn stored(found: &Found, failed: f64, has_keys: f64, reason: String) -> Result<S
         return Err(failure(failed, reason));
     }
     if has_keys > 0.0 {
-        return Ok(StoredValue::Keys((0..found.count(true)).map(|index| to_u64(found.key(true, index))).collect()));
+        return Ok(StoredValue::Keys(keys(found, QUEUE)));
     }
     Ok(StoredValue::Done)
 }
@@ -74,6 +105,7 @@ fn failure(kind: f64, reason: String) -> StorageFailure {
         CONFLICT => StorageFailure::Conflict,
         FULL => StorageFailure::Full,
         TOO_NEW => StorageFailure::TooNew,
+        OUTDATED => StorageFailure::Outdated,
         _ => StorageFailure::Unavailable(reason),
     }
 }
@@ -111,8 +143,10 @@ const fn to_u16(number: f64) -> u16 {
 // `js/page.js`.
 const WAKE: u32 = 0;
 const TICK: u32 = 1;
+const LEAD_LOST: u32 = 2;
+// `js/tabs.js`.
+const TAB_HEARD: u32 = 16;
 // `js/storage.js`; the last one, 15, says that all is over.
-const WAITING: u32 = 10;
 const OPENED: u32 = 11;
 const OPEN_FAILED: u32 = 12;
 const STORED: u32 = 13;
@@ -129,3 +163,12 @@ pub(crate) const RESOLVED: u32 = 24;
 const CONFLICT: u16 = 1;
 const FULL: u16 = 2;
 const TOO_NEW: u16 = 4;
+const OUTDATED: u16 = 6;
+// The lists of `Found`.
+const RECORDS: u32 = 0;
+const QUEUE: u32 = 1;
+const REMOVED: u32 = 2;
+const UNQUEUED: u32 = 3;
+const UNQUEUED_SEQS: u32 = 4;
+const EXPECTED: u32 = 5;
+const NUMBERS: u32 = 6;

@@ -3,26 +3,48 @@
 use syncline_core::client::{StorageKind, StorageRequest};
 use wasm_bindgen::JsValue;
 
-use crate::browser::{Store, StoreRequest};
+use crate::browser::{Channel, Store, StoreRequest};
 use crate::integer::to_f64;
 
 /// The store of one engine. Everything it has to say comes to its listener.
 #[derive(Debug)]
 pub struct Storage {
     store: Store,
+    channel: Channel,
 }
 
 impl Storage {
     /// A store that is not open. `limit_ms` is how long an open or a transaction may hang; `open_database` is a function that
     /// opens another database than IndexedDB, or undefined.
     pub fn new(on_event: &JsValue, limit_ms: u64, open_database: &JsValue) -> Self {
-        Self { store: Store::new(on_event, to_f64(limit_ms), open_database) }
+        let channel = Channel::new(on_event);
+        Self { store: Store::new(on_event, to_f64(limit_ms), &channel, open_database), channel }
     }
 
-    /// Waits for the lock, opens the database, takes the lead of the replica and reads everything there is. Answered by
+    /// Opens the database, takes the lead of the replica if no other tab has it, and reads everything there is. Answered by
     /// `Opened` or `OpenFailed`.
     pub fn open(&self, name: &str, identity: &str) {
         self.store.open(name, identity);
+    }
+
+    /// Reads everything again; answered by `Opened`.
+    pub fn read(&self, known: Option<&[u8]>) {
+        self.store.read(known);
+    }
+
+    /// Takes the lead from another tab; answered by `Opened`, unless nobody looks at this one.
+    pub fn take_lead(&self) {
+        self.store.take_lead();
+    }
+
+    /// Lets the lead go and stands in line for it; `Opened` follows with it.
+    pub fn resign(&self) {
+        self.store.resign();
+    }
+
+    /// Tells the other tabs something.
+    pub fn tell(&self, text: &str) {
+        self.channel.say(text);
     }
 
     /// Carries out a request; answered by `Stored`.
@@ -57,14 +79,15 @@ fn request(kind: &StorageKind) -> StoreRequest {
         }
         StorageKind::UpdateQueue { fence, put, remove } => exchange(new("updateQueue", *fence), put, remove),
         StorageKind::FoldQueue { fence, put, remove } => exchange(new("foldQueue", *fence), put, remove),
+        StorageKind::Discard { expect, remove } => exchange(new("discard", 0), expect, remove),
         StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
             let request = exchange(new("commit", *fence), put, delete);
             if let Some(expect) = expect {
                 request.expect_replica(expect);
             }
             request.put_replica(replica);
-            for key in remove_queue {
-                request.unqueue(to_f64(*key));
+            for (key, seq) in remove_queue {
+                request.unqueue(to_f64(*key), to_f64(*seq));
             }
             request
         }

@@ -84,10 +84,9 @@ impl TestStore {
         self.opened().await
     }
 
-    /// Begins to open a database of which another store has the lock, and waits until it waits.
-    pub async fn wait_for(&self, name: &str) {
-        self.begin_open(name);
-        self.event("a wait", |event| matches!(event, BrowserEvent::WaitsForLock(true))).await;
+    /// Waits until it hears that another tab took the lead.
+    pub async fn lost_the_lead(&self) {
+        self.event("the loss of the lead", |event| matches!(event, BrowserEvent::Input(Input::LeadLost))).await;
     }
 
     /// Carries out a request.

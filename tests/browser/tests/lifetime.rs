@@ -149,6 +149,7 @@ async fn a_listener_may_write_and_let_the_engine_go() {
     *engine.borrow_mut() = Some(raw);
 
     let next = TestEngine::open(&app, &json!({})).await;
+    next.status_that("of the leader", |status| status["leads"] == true).await;
     assert!(wrote.get() && engine.borrow().is_none());
     assert_eq!(next.column("Todo", "title"), ["from the listener"]);
     assert_eq!(uncaught().await, "");

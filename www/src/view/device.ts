@@ -89,7 +89,6 @@ export function deviceView(
 }
 
 function detailText({ pending, failed, storage }: Status, isCut: boolean): string {
-  if (storage.kind === "waiting") return "Open in another window; takes over when that is closed";
   const where = storage.kind === "memory" ? "in memory alone" : "on this disk";
   if (pending > 0) return `${count(pending, "write")} ${where}, unconfirmed`;
   if (failed > 0) return `${failed} refused, the rest confirmed`;

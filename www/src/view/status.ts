@@ -38,10 +38,7 @@ export function statusView(offline: boolean, onOffline: (offline: boolean) => vo
     setText(storage, storageText(status.storage));
     setText(problem, problemText(status));
     root.classList.toggle("has-queue", status.pending + status.failed > 0);
-    root.classList.toggle(
-      "storage-warning",
-      status.storage.kind === "memory" || status.storage.kind === "waiting",
-    );
+    root.classList.toggle("storage-warning", status.storage.kind === "memory");
   };
   // Ages and countdowns move while nothing else happens.
   setInterval(show, TICK_MS);
@@ -98,8 +95,6 @@ function storageText(storage: StorageStatus): string {
     case "indexeddb":
     case "backend":
       return "Kept in this browser";
-    case "waiting":
-      return "Open in another window; this one takes over when that is closed";
     case "memory":
       return `Not kept: closing this window loses it (${storage.reason})`;
   }

@@ -9,6 +9,9 @@ pub enum ClientError {
     /// Before `Start`, or after `Stop`.
     #[error("the engine is not running")]
     NotStarted,
+    /// Another tab runs a newer version and has the database.
+    #[error("another tab runs a newer version; reload this one")]
+    Outdated,
     /// An id or name is malformed.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -76,6 +79,7 @@ impl ClientError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotStarted => ErrorCode::NotStarted,
+            Self::Outdated => ErrorCode::ReloadRequired,
             Self::Id(error) => error.code(),
             Self::Value(error) => error.code(),
             Self::Kind(_) => ErrorCode::UnknownKind,

@@ -26,7 +26,7 @@ pub(crate) struct Compaction {
 impl Client {
     /// Merges one run when the disk has nothing else to do. The records in memory stay until the disk has exchanged them.
     pub(super) fn pump_compaction(&mut self) {
-        if !self.storage.may_compact() || self.staging.is_some() {
+        if !self.tabs.leads || !self.storage.may_compact() || self.staging.is_some() {
             return;
         }
         let Some(run) = choose_run(&self.base) else {

@@ -36,8 +36,8 @@ pub(crate) enum Phase {
     Waiting,
     /// The application said so.
     Paused,
-    /// Another tab writes this replica; waits for the application to resume.
-    Fenced,
+    /// Another tab talks to the server.
+    Following,
     /// Until another token comes.
     Unauthorized,
     /// Until the application resumes: the server speaks what this version does not know.
@@ -134,10 +134,12 @@ impl Link {
     pub(crate) fn public_state(&self, retry_at: Option<Timestamp>) -> Connection {
         match self.phase {
             Phase::Idle => Connection::Idle,
-            Phase::Resolving | Phase::Opening | Phase::Connecting | Phase::Greeting | Phase::Pulling(_) => Connection::Connecting,
+            Phase::Resolving | Phase::Opening | Phase::Connecting | Phase::Greeting | Phase::Pulling(_) | Phase::Following => {
+                Connection::Connecting
+            }
             Phase::Live => Connection::Live,
             Phase::Waiting => Connection::Waiting { retry_at: retry_at.unwrap_or_default() },
-            Phase::Paused | Phase::Fenced => Connection::Paused,
+            Phase::Paused => Connection::Paused,
             Phase::Unauthorized => Connection::Unauthorized,
             Phase::Incompatible => Connection::Incompatible,
             Phase::Flipped | Phase::Stopped => Connection::Stopped,
@@ -168,6 +170,9 @@ impl Client {
             self.outputs.push(Output::ResolveIdentity);
         } else if !self.storage.is_open() {
             self.link.phase = Phase::Opening;
+        } else if !self.tabs.leads {
+            self.link.phase = Phase::Following;
+            self.need_leader();
         } else {
             self.link.phase = Phase::Connecting;
             self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));
@@ -250,6 +255,10 @@ impl Client {
     pub(super) fn send_heartbeat(&mut self) {
         if self.link.is_greeted() {
             self.send(&ClientMessage::Heartbeat);
+            // A tab that ended between storing a write and telling of it has told nobody.
+            if self.storage.is_on_disk() {
+                self.read_storage();
+            }
         }
     }
 
@@ -309,6 +318,7 @@ impl Client {
         self.link.greeted_at = welcome.server_time;
         self.link.retry_after_ms = 0;
         self.link.asked_for_token = false;
+        self.tabs.is_accepted();
         self.last_error = None;
         if self.record.epoch.as_ref().is_some_and(|epoch| *epoch != welcome.epoch) && !planted::is(10) {
             // A restored backup may lack what was applied: sent again, it is answered from its outcome or decided anew.
@@ -352,6 +362,7 @@ impl Client {
         if self.link.phase == Phase::Live && reached && self.link.catch_up == CatchUp::UnderWay {
             self.link.catch_up = CatchUp::Told;
             self.notify(Event::Synced { seq });
+            self.tell_tabs_synced(seq);
         }
     }
 
@@ -385,7 +396,7 @@ impl Client {
                 self.problem(ErrorCode::PayloadTooLarge, "the server refused a message as too large");
                 self.wait();
             }
-            Some(CloseCode::Fenced) => self.become_fenced(),
+            Some(CloseCode::Fenced) => self.fenced_by_server(),
             Some(CloseCode::RateLimited) => {
                 self.blame(named.unwrap_or(ErrorCode::RateLimited), "the server asks to wait");
                 self.wait();
@@ -419,7 +430,7 @@ impl Client {
     }
 
     /// Forgets the socket, the pull and the push on their way. Nothing that was written is touched.
-    fn leave_network(&mut self) {
+    pub(super) fn leave_network(&mut self) {
         if self.link.has_socket() {
             self.outputs.push(Output::CloseSocket { code: 1000 });
         }
@@ -463,12 +474,6 @@ impl Client {
         self.link.phase = Phase::Incompatible;
     }
 
-    pub(super) fn become_fenced(&mut self) {
-        self.leave_network();
-        self.link.phase = Phase::Fenced;
-        self.blame(ErrorCode::StorageUnavailable, "another tab or window took this replica over");
-    }
-
     pub(super) fn token_changed(&mut self) {
         match self.link.phase {
             Phase::Idle | Phase::Opening | Phase::Flipped | Phase::Stopped => {}
@@ -479,7 +484,7 @@ impl Client {
             | Phase::Live
             | Phase::Waiting
             | Phase::Paused
-            | Phase::Fenced
+            | Phase::Following
             | Phase::Unauthorized
             | Phase::Incompatible => {
                 self.leave_network();
@@ -504,7 +509,7 @@ impl Client {
 
     pub(super) fn resume(&mut self) {
         self.link.paused = false;
-        if matches!(self.link.phase, Phase::Paused | Phase::Fenced | Phase::Incompatible) {
+        if matches!(self.link.phase, Phase::Paused | Phase::Incompatible) {
             self.advance();
         }
     }
@@ -521,6 +526,11 @@ impl Client {
                 self.advance();
             }
             Phase::Pulling(_) | Phase::Live => self.send_heartbeat(),
+            Phase::Following => {
+                // Messages may have been lost while it slept.
+                self.read_storage();
+                self.command_leader("wake");
+            }
             Phase::Idle
             | Phase::Resolving
             | Phase::Opening
@@ -528,7 +538,6 @@ impl Client {
             | Phase::Greeting
             | Phase::Waiting
             | Phase::Paused
-            | Phase::Fenced
             | Phase::Unauthorized
             | Phase::Incompatible
             | Phase::Flipped

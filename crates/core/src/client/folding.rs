@@ -69,10 +69,6 @@ impl Client {
             Ok(StoredValue::Keys(keys)) if !keys.is_empty() => return self.folded(fold),
             // Somebody else removed one of the records: the mark of the batch finds out which.
             Ok(_) => {}
-            Err(StorageFailure::Conflict) => {
-                self.degrade(&StorageFailure::Conflict);
-                return self.become_fenced();
-            }
             Err(failure) => self.degrade(&failure),
         }
         self.push.skips_fold = true;

@@ -3,7 +3,7 @@
 use syncline_protocol::json::{JsonError, Reader, Slot};
 use syncline_protocol::{ChangeKind, Identity};
 
-use super::RequestId;
+use super::{RequestId, TabMessage};
 
 /// Everything that can happen to a client from outside. Late and repeated replies are legal and do nothing.
 #[derive(Debug, Clone)]
@@ -13,10 +13,21 @@ pub enum Input {
         /// Whose replica this is, when that is known without the network.
         identity: Option<Identity>,
     },
-    /// The database of the identity was read.
+    /// The database of the identity was read: when it was opened, when the core asked for it, and when this tab took the lead.
     Opened(Box<StoredReplica>),
     /// The database cannot be used, or not any more; the client goes on in memory and says so.
     OpenFailed(StorageFailure),
+    /// This tab lost the lead, or is about to sleep for a time that others should not wait.
+    LeadLost,
+    /// Another tab of this replica did or said something.
+    TabHeard {
+        /// Who, by a number that no other tab has.
+        tab: u64,
+        /// Counts the messages of that tab, so that a loss shows.
+        number: u64,
+        /// What.
+        message: TabMessage,
+    },
     /// The server said whose token it is.
     IdentityResolved(Identity),
     /// The server did not say whose token it is.
@@ -91,8 +102,12 @@ pub struct StoredReplica {
     pub records: Vec<(u64, Vec<u8>)>,
     /// Mutation records with their keys, in order of the keys.
     pub queue: Vec<(u64, Vec<u8>)>,
-    /// The fence this driver wrote when it opened the database.
+    /// The fence that stands in the database.
     pub fence: u64,
+    /// Whether this driver wrote it: then this tab leads the replica, and what was read is what it was when it took the lead.
+    pub leads: bool,
+    /// Whether the replica record is the one that the core named, so that `replica` and `records` were left out.
+    pub is_known: bool,
     /// Why the store is only memory; `None` for a durable one.
     pub memory: Option<String>,
 }
@@ -117,6 +132,8 @@ pub enum StorageFailure {
     Unavailable(String),
     /// Written by a newer version.
     TooNew,
+    /// Another tab upgrades or deletes it: this one may finish what it began, and has to be reloaded.
+    Outdated,
     /// Unreadable.
     Corrupt(String),
 }

@@ -54,6 +54,9 @@ impl Client {
         if self.link.phase == Phase::Idle || self.link.is_over() {
             return Err(ClientError::NotStarted);
         }
+        if self.tabs.refuses_writes {
+            return Err(ClientError::Outdated);
+        }
         if self.queue.is_full() {
             return Err(ClientError::QueueFull);
         }

@@ -1,7 +1,7 @@
 //! The application's writes in the order in which they are sent: that of their keys on disk, then those that are not there
 //! yet. The keys are given out by the database, so every tab has the same order; clocks and ids never order anything.
 
-use syncline_protocol::{ChangeKind, OpId, limits};
+use syncline_protocol::{ChangeKind, Intent, OpId, limits};
 
 use super::key_index::{KeyIndex, hash};
 use super::mutation_record::{Durability, Mutation, MutationState};
@@ -139,20 +139,19 @@ impl MutationQueue {
     pub(crate) fn set_state(&mut self, place: QueuePlace, state: MutationState) {
         let Some(mutation) = self.slots.get_mut(place) else { return };
         let before = std::mem::replace(&mut mutation.state, state);
-        let seq = match mutation.state {
-            MutationState::Pending | MutationState::Sent => return,
-            MutationState::Failed(_) => None,
-            MutationState::Applied(seq) => Some(seq),
-        };
+        if before.is_open() && mutation.state.is_open() {
+            return;
+        }
         forget_inserts(&mut self.inserts, place, mutation);
-        self.forget_state(place, &before);
-        match seq {
-            Some(seq) => {
+        match mutation.state {
+            MutationState::Pending | MutationState::Sent => note_inserts(&mut self.inserts, &self.slots, place),
+            MutationState::Failed(_) => self.failed += 1,
+            MutationState::Applied(seq) => {
                 let at = self.applied.partition_point(|other| *other < (seq, place));
                 self.applied.insert(at, (seq, place));
             }
-            None => self.failed += 1,
         }
+        self.forget_state(place, &before);
     }
 
     /// Makes applied writes sent ones again: what the server said of them no longer holds.
@@ -185,14 +184,14 @@ impl MutationQueue {
     ///
     /// The outcome of an earlier write on the same row can come later than a page that holds both. Alone it would hide what the
     /// page brought.
-    pub(crate) fn passed_by(&self, seq: u64) -> Option<QueuePlace> {
+    pub(crate) fn passed_by(&self, seq: u64) -> Option<(u64, QueuePlace)> {
         let shows = |op_id: &OpId| {
             self.find(op_id)
                 .and_then(|place| self.get(place))
                 .is_some_and(|other| !matches!(other.state, MutationState::Failed(_)))
         };
         let stands = |place: QueuePlace| self.get(place).is_some_and(|mutation| mutation.intent.after.iter().any(shows));
-        self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).map(|(_, place)| *place).find(|place| !stands(*place))
+        self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).find(|(_, place)| !stands(*place)).copied()
     }
 
     pub(crate) fn get(&self, place: QueuePlace) -> Option<&Mutation> {
@@ -207,6 +206,26 @@ impl MutationQueue {
     pub(crate) fn find(&self, op_id: &OpId) -> Option<QueuePlace> {
         let is_it = |place: u32| self.get(QueuePlace(place)).is_some_and(|mutation| mutation.intent.op_id == *op_id);
         self.by_op_id.find(hash(op_id.as_str().as_bytes()), &is_it).map(QueuePlace)
+    }
+
+    /// The write that lies on disk under a key.
+    pub(crate) fn find_key(&self, key: u64) -> Option<QueuePlace> {
+        let place = self.order.get(self.position(key)).copied();
+        place.filter(|place| self.rank(*place) == key)
+    }
+
+    /// The keys of those on disk, in order.
+    pub(crate) fn keys(&self) -> Vec<u64> {
+        self.iter().filter_map(|(_, mutation)| mutation.key()).collect()
+    }
+
+    /// Gives an unsent write another content.
+    pub(crate) fn rewrite(&mut self, place: QueuePlace, intent: Intent, text: String) {
+        let Some(mutation) = self.slots.get_mut(place) else { return };
+        forget_inserts(&mut self.inserts, place, mutation);
+        mutation.intent = intent;
+        mutation.text = text;
+        note_inserts(&mut self.inserts, &self.slots, place);
     }
 
     /// The open write that inserts a row with this id.

@@ -104,6 +104,18 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// What stands in the place of the record of a discarded write until the next tab takes the lead: who finds no record knows
+/// that the write was applied.
+pub(crate) const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+
+/// What a record of the queue holds.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Write(Box<Mutation>),
+    /// The application discarded the write that was here.
+    Discarded,
+}
+
 /// Why stored bytes are no mutation record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MutationRecordError {
@@ -169,7 +181,10 @@ impl Mutation {
         out
     }
 
-    pub(crate) fn decode(key: u64, bytes: &[u8]) -> Result<Self, MutationRecordError> {
+    pub(crate) fn decode(key: u64, bytes: &[u8]) -> Result<Record, MutationRecordError> {
+        if bytes == DISCARDED {
+            return Ok(Record::Discarded);
+        }
         let record = std::str::from_utf8(bytes).map_err(|_| MutationRecordError::Corrupt)?;
         if read_number(record, "format").ok_or(MutationRecordError::Corrupt)? != FORMAT {
             return Err(MutationRecordError::TooNew);
@@ -187,6 +202,6 @@ impl Mutation {
         mutation.state = state;
         mutation.first_sent_at = stored.first_sent_at.map(Timestamp);
         mutation.instead_of = stored.instead_of.and_then(|op_id| OpId::parse(op_id).ok());
-        Ok(mutation)
+        Ok(Record::Write(Box::new(mutation)))
     }
 }

@@ -4,7 +4,8 @@ use syncline_protocol::ErrorCode;
 
 use super::base::Generation;
 use super::connection::Phase;
-use super::mutation_record::{Mutation, MutationRecordError};
+use super::mirror::Departure;
+use super::mutation_record::{Mutation, MutationRecordError, MutationState, Record};
 use super::replica_record::{ReplicaRecord, ReplicaRecordError};
 use super::segment::{SegmentError, read_segment};
 use super::storage_flow::explain;
@@ -23,9 +24,16 @@ struct Findings {
 
 impl Client {
     pub(super) fn opened(&mut self, stored: StoredReplica) {
-        if self.storage.is_open() || self.identity.is_none() {
+        if self.identity.is_none() {
             return;
         }
+        self.fence_seen(stored.fence);
+        self.tabs.mirror.read_fence = self.tabs.mirror.read_fence.max(stored.fence);
+        if self.storage.is_open() {
+            return self.opened_again(stored);
+        }
+        let leads = stored.leads || stored.memory.is_some();
+        self.tabs.leads = leads;
         if let Some(reason) = stored.memory {
             self.storage.open_memory(reason);
         } else if let Err(failure) = self.load(stored) {
@@ -36,14 +44,116 @@ impl Client {
             self.staging = None;
             self.record = ReplicaRecord::new(self.rng.client_id());
             self.storage.open_memory(reason);
+            self.tabs.leads = true;
+        }
+        if self.storage.is_on_disk() {
+            if leads {
+                self.lead();
+            } else {
+                // Also when this tab does not talk to the server: from now on the others tell it what they do.
+                self.ask();
+            }
         }
         self.finish_opening();
+    }
+
+    /// The disk was read again: because this tab takes the lead, or because it may have missed what others did.
+    fn opened_again(&mut self, stored: StoredReplica) {
+        if !self.storage.is_on_disk() {
+            return;
+        }
+        let (leads, led) = (stored.leads, self.tabs.leads);
+        if !leads && !self.tabs.mirror.is_answered() {
+            return;
+        }
+        if led && !leads {
+            if stored.fence > self.storage.fence {
+                return self.follow();
+            }
+            // The rows of a leader are ahead of the disk. Of the queue it may not have heard everything.
+            if !self.storage.is_idle() {
+                return self.read_ended();
+            }
+        }
+        self.tabs.leads |= leads;
+        if let Err(failure) = self.reload(stored, led && !leads) {
+            return self.degrade(&failure);
+        }
+        self.read_ended();
+        self.tell_followed();
+        if leads {
+            self.lead();
+            self.advance();
+        }
+    }
+
+    fn reload(&mut self, stored: StoredReplica, only_queue: bool) -> Result<(), StorageFailure> {
+        let StoredReplica { replica, records, queue, fence, leads, is_known, .. } = stored;
+        let queue = decode_queue(&queue)?;
+        let mut dirty = Vec::new();
+        let mut findings = Findings::default();
+        if !only_queue {
+            self.storage.open_disk(if leads { fence } else { 0 });
+            if !is_known {
+                self.record = match replica.as_deref().map(ReplicaRecord::decode) {
+                    Some(Ok(record)) => record,
+                    Some(Err(ReplicaRecordError::TooNew)) => return Err(StorageFailure::TooNew),
+                    Some(Err(ReplicaRecordError::Corrupt)) | None => ReplicaRecord::new(self.record.client_id.clone()),
+                };
+                let old = std::mem::take(&mut self.base);
+                findings = self.load_records(records)?;
+                self.storage.is_written(replica);
+                self.compare_with(&old);
+            }
+            dirty = self.overlay.touched();
+        }
+        for key in &queue.discarded {
+            self.record_is_gone(*key, Departure::Removed, &mut dirty);
+        }
+        let known = self.known_when_read();
+        let found: Vec<u64> = queue.mutations.iter().filter_map(Mutation::key).collect();
+        for mutation in queue.mutations {
+            self.revive(&mutation, leads, &mut dirty);
+            self.take_mutation(mutation, &mut dirty);
+        }
+        for key in known.into_iter().filter(|key| found.binary_search(key).is_err()) {
+            self.record_vanished(key, &mut dirty);
+        }
+        self.refresh_rows(&dirty);
+        if leads {
+            self.mend(findings);
+            self.remove_from_queue(&queue.discarded);
+        }
+        Ok(())
+    }
+
+    /// A failure that did not reach the disk: whoever leads says what became of the write.
+    fn revive(&mut self, stored: &Mutation, leads: bool, dirty: &mut Vec<(super::EntityIndex, String)>) {
+        let Some(place) = self.queue.find(&stored.intent.op_id) else { return };
+        let Some(known) = self.queue.get(place) else { return };
+        if !stored.state.is_open() || !matches!(known.state, MutationState::Failed(_)) {
+            return;
+        }
+        if leads {
+            return self.store_failure(place);
+        }
+        self.queue.set_state(place, stored.state.clone());
+        dirty.append(&mut self.overlay_insert(place));
+    }
+
+    /// A record is no longer on disk, and nobody said why. What failed was discarded or tried again. Anything else was applied:
+    /// who discards leaves a mark.
+    fn record_vanished(&mut self, key: u64, dirty: &mut Vec<(super::EntityIndex, String)>) {
+        let Some(mutation) = self.queue.find_key(key).and_then(|place| self.queue.get(place)) else { return };
+        let is_open = mutation.state.is_open();
+        let how = if is_open { Departure::Applied(self.record.shown.seq) } else { Departure::Removed };
+        self.record_is_gone(key, how, dirty);
     }
 
     pub(super) fn open_failed(&mut self, failure: &StorageFailure) {
         if self.storage.is_open() {
             // The connection was taken away after it had been opened.
-            return self.degrade(failure);
+            return if *failure == StorageFailure::Outdated { self.become_outdated() } else { self.degrade(failure) };
         }
         if self.identity.is_none() {
             return;
@@ -72,17 +182,23 @@ impl Client {
             None => {}
         }
         let queue = decode_queue(&stored.queue)?;
-        self.storage.fence = stored.fence;
+        self.storage.fence = if stored.leads { stored.fence } else { 0 };
         let findings = self.load_records(stored.records)?;
-        self.storage.open_disk(stored.replica);
+        self.storage.open_disk(self.storage.fence);
+        self.storage.is_written(stored.replica);
         if replica_damaged {
             self.problem(ErrorCode::StorageCorrupt, "the replica record is damaged: everything is fetched again");
         }
         if queue.damaged {
             self.problem(ErrorCode::StorageCorrupt, "a stored write is damaged and was left where it is");
         }
-        self.mend(findings);
+        if stored.leads {
+            self.mend(findings);
+        }
         self.load_queue(queue.mutations);
+        if stored.leads {
+            self.remove_from_queue(&queue.discarded);
+        }
         for position in 0.. {
             let Some(entity) = self.names.at(position) else { break };
             self.log.record_all(entity);
@@ -144,9 +260,7 @@ impl Client {
     fn load_queue(&mut self, stored: Vec<Mutation>) {
         let mut dirty = self.overlay.touched();
         for mutation in stored {
-            if let Some(place) = self.queue.push(Box::new(mutation)) {
-                dirty.append(&mut self.overlay_insert(place));
-            }
+            self.take_mutation(mutation, &mut dirty);
         }
         self.refresh_rows(&dirty);
     }
@@ -155,6 +269,8 @@ impl Client {
 #[derive(Debug, Default)]
 struct StoredQueue {
     mutations: Vec<Mutation>,
+    /// The keys of discarded writes.
+    discarded: Vec<u64>,
     damaged: bool,
 }
 
@@ -162,7 +278,8 @@ fn decode_queue(queue: &[(u64, Vec<u8>)]) -> Result<StoredQueue, StorageFailure>
     let mut found = StoredQueue::default();
     for (key, bytes) in queue {
         match Mutation::decode(*key, bytes) {
-            Ok(mutation) => found.mutations.push(mutation),
+            Ok(Record::Write(mutation)) => found.mutations.push(*mutation),
+            Ok(Record::Discarded) => found.discarded.push(*key),
             Err(MutationRecordError::TooNew) => return Err(StorageFailure::TooNew),
             Err(MutationRecordError::Corrupt) => found.damaged = true,
         }

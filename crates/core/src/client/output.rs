@@ -13,11 +13,24 @@ pub struct RequestId(pub u64);
 pub enum Output {
     /// Ask the server whose token it is (`GET /api/auth/me`); answered by `IdentityResolved` or `IdentityUnavailable`.
     ResolveIdentity,
-    /// Open the database of this identity; answered by `Opened` or `OpenFailed`.
+    /// Open the database of this identity; answered by `Opened` or `OpenFailed`. If no other tab leads its replica, this one
+    /// does; else it stands in line, and `Opened` follows again when it has taken the lead.
     OpenStorage {
         /// Whose.
         identity: Identity,
     },
+    /// Read the database again; answered by `Opened`.
+    ReadStorage {
+        /// The replica record that the core knows: rows need not be read when the stored one is the same.
+        known: Option<Vec<u8>>,
+    },
+    /// Take the lead by force, if somebody looks at this tab; then `Opened` follows.
+    TakeLead,
+    /// Let the lead go and stand in line for it.
+    Resign,
+    /// Tell the other tabs. What this tab stores they are told without being asked for: each request that was carried out, in
+    /// order.
+    TellTabs(String),
     /// Carry out a storage request; answered by `Stored`.
     Store(StorageRequest),
     /// Open a socket with the current token, closing one that may still exist.
@@ -64,7 +77,8 @@ pub enum StorageKind {
         /// Keys to remove.
         remove: Vec<u64>,
     },
-    /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there.
+    /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there. What was
+    /// discarded counts as not there, unless it is to be removed.
     UpdateQueue {
         /// What the stored fence must be.
         fence: u64,
@@ -84,6 +98,13 @@ pub enum StorageKind {
         /// Keys to remove.
         remove: Vec<u64>,
     },
+    /// Strict. Discards records of the queue, for a tab that does not lead; gives the keys that it discarded or removed.
+    Discard {
+        /// Those that become the mark of a discarded write, if they are these bytes: whatever was sent meanwhile stays.
+        expect: Vec<(u64, Vec<u8>)>,
+        /// Those that are removed as they are.
+        remove: Vec<u64>,
+    },
     /// Relaxed. Checks the fence and the replica record, then writes rows and the new replica record, and removes
     /// acknowledged mutations.
     Commit {
@@ -97,8 +118,8 @@ pub enum StorageKind {
         put: Vec<(u64, Vec<u8>)>,
         /// Keys of `entities` to delete.
         delete: Vec<u64>,
-        /// Keys of the queue to remove.
-        remove_queue: Vec<u64>,
+        /// Keys of the queue to remove, each with the seq at which its write was applied.
+        remove_queue: Vec<(u64, u64)>,
     },
     /// Relaxed. Checks the fence and that the replica record shows this generation, then exchanges records.
     Compact {

@@ -32,6 +32,9 @@ impl Client {
     /// The application asks for what is new: over HTTP, whatever the socket says. A pull under way goes on first, or an
     /// application that asks faster than the server answers would never get an answer.
     pub(super) fn pull_now(&mut self) {
+        if self.command_leader("pull") {
+            return;
+        }
         self.wake();
         self.link.catch_up = CatchUp::Wanted;
         if self.link.phase == Phase::Live {

@@ -87,6 +87,7 @@ impl Client {
         if self.link.is_greeted() && self.config.push_window_ms > 0 {
             self.timers.start(Timer::PushWindow, self.now.plus_ms(self.config.push_window_ms));
         }
+        self.need_leader();
     }
 
     pub(super) fn push_greeted(&mut self) {
@@ -181,8 +182,7 @@ impl Client {
             Ok(StoredValue::Done) => {}
             Err(StorageFailure::Conflict) => {
                 self.push.flight = None;
-                self.degrade(&StorageFailure::Conflict);
-                return self.become_fenced();
+                return self.follow();
             }
             // The disk is of no use any more, the write is: it goes out all the same, and the status says what is missing.
             Err(failure) => self.degrade(&failure),
@@ -253,6 +253,12 @@ impl Client {
             Some(flight) if flight.stage == Stage::Marking => flight.connected = false,
             Some(_) | None => self.push.flight = None,
         }
+    }
+
+    /// Another tab sends from here on.
+    pub(super) fn forget_push(&mut self) {
+        self.push.flight = None;
+        self.push.processed.clear();
     }
 
     /// The server does not take a message of this size: smaller batches, and a single write that is too large waits.
@@ -401,18 +407,18 @@ impl Client {
 
     /// Takes applied writes that the shown rows contain out of queue and overlay, and recomputes their rows and those that are
     /// dirty anyway; gives their records on disk.
-    pub(super) fn leave_passed(&mut self, mut dirty: Vec<(super::EntityIndex, String)>) -> Vec<u64> {
+    pub(super) fn leave_passed(&mut self, mut dirty: Vec<(super::EntityIndex, String)>) -> Vec<(u64, u64)> {
         let mut removed = Vec::new();
         // What never reached the disk itself still stands for a failed record there.
         let mut replaced = Vec::new();
         // Without a token everything is fetched again: the rows shown until then may be of another history, whose numbers say
         // nothing.
         while self.record.shown.token.is_some()
-            && let Some(place) = self.queue.passed_by(self.record.shown.seq)
+            && let Some((seq, place)) = self.queue.passed_by(self.record.shown.seq)
         {
             dirty.append(&mut self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { break };
-            removed.extend(mutation.key());
+            removed.extend(mutation.key().map(|key| (key, seq)));
             replaced.extend(mutation.replaces);
         }
         self.refresh_rows(&dirty);

@@ -52,6 +52,9 @@ pub(crate) struct ReplicaRecord {
     pub(crate) epoch: Option<String>,
     pub(crate) shown: Position,
     pub(crate) staging: Option<StagingPosition>,
+    /// The highest key of the queue whose write was applied. Keys are given out in order, so a lower one that is not there has
+    /// left the queue.
+    pub(crate) queue_floor: u64,
 }
 
 /// Why stored bytes are no replica record.
@@ -63,7 +66,7 @@ pub(crate) enum ReplicaRecordError {
 
 impl ReplicaRecord {
     pub(crate) const fn new(client_id: ClientId) -> Self {
-        Self { client_id, epoch: None, shown: Position::start(0), staging: None }
+        Self { client_id, epoch: None, shown: Position::start(0), staging: None, queue_floor: 0 }
     }
 
     /// Where the stream continues: in the snapshot under way, else where the shown rows stand.
@@ -88,6 +91,7 @@ impl ReplicaRecord {
                 inner.end();
             }
         }
+        object.uint("queue_floor", self.queue_floor);
         object.end();
         out
     }
@@ -102,6 +106,7 @@ impl ReplicaRecord {
 
     fn read(record: &str) -> Result<Self, JsonError> {
         let (mut client_id, mut epoch, mut shown, mut staging) = (String::new(), None, Position::start(0), None);
+        let mut queue_floor = 0;
         let mut reader = Reader::new(record);
         reader.members(
             &mut [
@@ -114,11 +119,12 @@ impl ReplicaRecord {
                 ("epoch", Slot::OptionalText(&mut epoch)),
                 ("token", Slot::OptionalText(&mut shown.token)),
                 ("staging", Slot::OptionalNested(&mut |reader| staging = Some(StagingPosition::read(reader)))),
+                ("queue_floor", Slot::Uint(&mut queue_floor)),
             ],
         );
         let client_id = ClientId::read(client_id, &mut reader);
         reader.finish()?;
-        Ok(Self { client_id, epoch, shown, staging })
+        Ok(Self { client_id, epoch, shown, staging, queue_floor })
     }
 }
 

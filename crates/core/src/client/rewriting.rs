@@ -33,11 +33,12 @@ impl Client {
             changes = self.changes_of(place);
         }
         let all = self.with_dependents(place, &[]);
+        self.check_lead(place, false)?;
         self.set_aside(&all, true);
         let accepted = self.accept(changes);
         match &accepted {
             Ok(accepted) => {
-                let old = self.take_out(place);
+                let old = self.take_out(place, false);
                 self.supersede(place, old, &accepted.op_id, Vec::new());
                 self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())), Vec::new());
             }
@@ -53,8 +54,9 @@ impl Client {
     pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
         let place = self.withdrawable(now, op_id, false)?;
         let all = self.with_dependents(place, &[]);
+        self.check_lead(place, all.len() == 1)?;
         self.set_aside(&all, true);
-        let keys = self.take_out(place).map(|old| old.replaces).unwrap_or_default();
+        let keys = self.take_out(place, true).map(|old| old.replaces).unwrap_or_default();
         self.notify(Event::MutationRemoved { op_id: op_id.clone() });
         self.go_on(&all, None, keys);
         Ok(())
@@ -85,6 +87,15 @@ impl Client {
             (false, false) => "it may have reached the server",
         };
         Err(ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: mutation.state.name(), problem })
+    }
+
+    /// What the leader may be sending at this moment, another tab can take back alone, and only if it was not sent.
+    fn check_lead(&self, place: QueuePlace, is_alone: bool) -> Result<(), ClientError> {
+        let Some(mutation) = self.queue.get(place).filter(|it| it.state.is_open() && !is_alone && !self.tabs.leads) else {
+            return Ok(());
+        };
+        let (op_id, state) = (mutation.intent.op_id.as_str().to_owned(), mutation.state.name());
+        Err(ClientError::WrongState { op_id, state, problem: "another tab may be sending it" })
     }
 
     /// A write and those that were not sent and depend on it, directly or through others, in order.
@@ -141,7 +152,7 @@ impl Client {
             };
             match made {
                 Ok(accepted) => {
-                    let old = old.or_else(|| self.take_out(*place));
+                    let old = old.or_else(|| self.take_out(*place, false));
                     keys = self.supersede(*place, old, &accepted.op_id, keys);
                     if is_held && let Some(place) = self.queue.find(&accepted.op_id) {
                         held.add(place, place);
@@ -162,7 +173,7 @@ impl Client {
     /// Puts a write that another failed one holds behind what it depends on. Whether it fits is seen when nothing holds it; its
     /// size is what it was.
     fn move_behind(&mut self, place: QueuePlace, after: Vec<OpId>) -> (Result<Accepted, ClientError>, Option<Box<Mutation>>) {
-        let Some(mut old) = self.take_out(place) else { return (Err(ClientError::Size), None) };
+        let Some(mut old) = self.take_out(place, false) else { return (Err(ClientError::Size), None) };
         let (op_id, changes) = (self.rng.op_id(), take(&mut old.intent.changes));
         let Intent { issued_at, schema, .. } = old.intent;
         (self.enqueue(Intent { op_id, after, issued_at, schema, changes }), Some(old))
@@ -187,21 +198,29 @@ impl Client {
     /// Takes a write out of queue and view, in memory and on disk.
     pub(super) fn discard(&mut self, place: QueuePlace) {
         let rows = self.rows_of(place);
-        let Some(old) = self.take_out(place) else { return };
+        let Some(old) = self.take_out(place, true) else { return };
         self.refresh_rows(&rows);
         self.remove_from_queue(&old.replaces);
         self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
     }
 
-    /// Takes a write out of the queue; it names the records that are to go with it.
-    fn take_out(&mut self, place: QueuePlace) -> Option<Box<Mutation>> {
+    /// Takes a write out of the queue; it names the records that are to go with it. One that is `discarded` leaves a mark.
+    fn take_out(&mut self, place: QueuePlace, discarded: bool) -> Option<Box<Mutation>> {
         let mut mutation = self.queue.remove(place)?;
         // The next `Enqueue` leaves out what the queue no longer has.
         if mutation.durability == Durability::Storing {
             self.storage.note_discarded(place);
         }
-        let key = mutation.key();
-        mutation.replaces.extend(key);
+        let (key, state) = (mutation.key(), &mutation.state);
+        match key {
+            Some(key) if discarded && state.is_open() => {
+                self.discard_record(key, mutation.encode(state, mutation.first_sent_at));
+            }
+            key => {
+                self.left_queue(key);
+                mutation.replaces.extend(key);
+            }
+        }
         Some(mutation)
     }
 

@@ -38,6 +38,9 @@ impl Client {
     /// The application wants every row anew. The rows stay shown until the new copy is complete; one that is under way
     /// already is no other.
     pub(super) fn resync(&mut self) {
+        if self.command_leader("resync") {
+            return;
+        }
         if self.record.shown.token.is_some() {
             self.drop_staging();
             self.forget_cursor();
@@ -101,16 +104,21 @@ impl Client {
         let (Some(staging), Some(generation)) = (self.record.staging.take(), self.staging.take()) else { return };
         let old = std::mem::replace(&mut self.base, generation);
         self.record.shown = staging.position;
+        self.compare_with(&old);
+        let removed = self.leave_passed(self.overlay.touched());
+        // Queued as it is: the rows of the last page and the exchange are one transaction.
+        self.queue_commit(records, removed, vec![self.without_generation(old.number)]);
+    }
+
+    /// Notes what the base shows that another one did not show.
+    pub(super) fn compare_with(&mut self, old: &Generation) {
         self.log.advance();
         let entities = old.entities().max(self.base.entities());
         for position in 0..entities {
             if let Some(entity) = self.names.at(position) {
-                self.compare_entity(&old, entity);
+                self.compare_entity(old, entity);
             }
         }
-        let removed = self.leave_passed(self.overlay.touched());
-        // Queued as it is: the rows of the last page and the exchange are one transaction.
-        self.queue_commit(records, removed, vec![self.without_generation(old.number)]);
     }
 
     fn compare_entity(&mut self, old: &Generation, entity: EntityIndex) {

@@ -1,12 +1,14 @@
 //! Where a replica stands, in words an application can show.
 
-use syncline_protocol::json::{Object, finish};
+use syncline_protocol::json::{Object, Reader, Slot, finish};
 use syncline_protocol::{ErrorDetail, Identity, Timestamp};
 
 /// The state of a replica at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// The line to the server.
+    /// Whether this tab talks to the server; else another one does, for this one too.
+    pub leads: bool,
+    /// The line to the server: this tab's own, or the leader's.
     pub connection: Connection,
     /// Whose rows are shown; `None` (in JSON `null`) while that is not known.
     pub identity: Option<Identity>,
@@ -59,11 +61,6 @@ pub enum Connection {
 pub enum StorageState {
     /// Not known yet.
     Opening,
-    /// Another tab has the database; said by the driver, because the core does not know of tabs.
-    Waiting {
-        /// For whom or what.
-        reason: String,
-    },
     /// On disk.
     Indexeddb,
     /// Nowhere else: a reload forgets them.
@@ -83,6 +80,7 @@ impl Status {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
+        object.bool("leads", self.leads);
         self.connection.write(object.name("connection"));
         match &self.identity {
             Some(identity) => identity.write(object.name("identity")),
@@ -105,7 +103,7 @@ impl Status {
 }
 
 impl Connection {
-    fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         let state = match self {
             Self::Idle => "idle",
@@ -123,13 +121,27 @@ impl Connection {
         }
         object.end();
     }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let (mut state, mut retry_at) = (String::new(), 0);
+        reader.members(&mut [("state", Slot::Text(&mut state))], &mut [("retry_at", Slot::Uint(&mut retry_at))]);
+        match state.as_str() {
+            "idle" => Self::Idle,
+            "live" => Self::Live,
+            "waiting" => Self::Waiting { retry_at: Timestamp(retry_at) },
+            "paused" => Self::Paused,
+            "unauthorized" => Self::Unauthorized,
+            "incompatible" => Self::Incompatible,
+            "stopped" => Self::Stopped,
+            _ => Self::Connecting,
+        }
+    }
 }
 
 impl StorageState {
     fn write(&self, out: &mut Vec<u8>) {
         let (kind, reason) = match self {
             Self::Opening => ("opening", None),
-            Self::Waiting { reason } => ("waiting", Some(reason)),
             Self::Indexeddb => ("indexeddb", None),
             Self::Memory { reason } => ("memory", Some(reason)),
         };

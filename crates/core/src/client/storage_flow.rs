@@ -3,8 +3,9 @@
 use syncline_protocol::{ErrorCode, ErrorDetail, OpId, limits};
 
 use super::compaction::Compaction;
+use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::Durability;
+use super::mutation_record::{DISCARDED, Durability};
 use super::replica_record::first_key;
 use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
 use crate::planted;
@@ -29,7 +30,7 @@ struct Commit {
     put: Records,
     put_bytes: usize,
     replica: Vec<u8>,
-    remove_queue: Vec<u64>,
+    remove_queue: Vec<(u64, u64)>,
     /// What may be tidied away once this is on disk.
     then: Vec<StorageKind>,
 }
@@ -78,6 +79,8 @@ enum Purpose {
     Compact(Box<Compaction>),
     /// Records of the queue rewritten or removed.
     Queue(QueueUpdate),
+    /// Records discarded by a tab that does not lead: those that had to be as they were known.
+    Discard(Vec<u64>),
     /// Nothing depends on the reply.
     Tidy,
 }
@@ -118,8 +121,7 @@ impl StorageFlow {
 
     /// Whether records came since the last look and nothing is on its way to the disk.
     pub(crate) fn may_compact(&self) -> bool {
-        let idle = self.requests.is_empty() && self.commits.is_empty() && self.unstored.is_empty();
-        self.mode == Mode::Disk && idle && self.compaction == CompactionState::Due
+        self.mode == Mode::Disk && self.is_idle() && self.compaction == CompactionState::Due
     }
 
     /// There is nothing to merge until more records come.
@@ -145,10 +147,44 @@ impl StorageFlow {
         }
     }
 
-    pub(crate) fn open_disk(&mut self, written: Option<Vec<u8>>) {
+    pub(crate) fn open_disk(&mut self, fence: u64) {
         self.mode = Mode::Disk;
         self.has_disk = true;
-        self.written = written;
+        self.fence = fence;
+    }
+
+    /// Whether what is stored comes from the disk and goes there.
+    pub(crate) const fn is_on_disk(&self) -> bool {
+        matches!(self.mode, Mode::Disk | Mode::QueueOnly(_))
+    }
+
+    /// The replica record on disk, as far as is known.
+    pub(crate) const fn written(&self) -> Option<&Vec<u8>> {
+        self.written.as_ref()
+    }
+
+    pub(crate) fn is_written(&mut self, replica: Option<Vec<u8>>) {
+        self.written = replica;
+    }
+
+    /// Rows are another tab's to write. Those in memory may be ahead of the disk, whose record is therefore no longer known.
+    pub(crate) fn stop_leading(&mut self) {
+        self.fence = 0;
+        self.written = None;
+        self.committing = false;
+        for (_, purpose) in &mut self.requests {
+            if !matches!(purpose, Purpose::Enqueue(_) | Purpose::Discard(_)) {
+                // Whoever leads reads what became of it.
+                *purpose = Purpose::Tidy;
+            }
+        }
+        self.commits.clear();
+        self.owed = QueueUpdate::default();
+    }
+
+    /// Whether nothing is on its way to the disk.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.commits.is_empty() && self.unstored.is_empty()
     }
 
     pub(crate) fn open_memory(&mut self, reason: String) {
@@ -190,13 +226,16 @@ impl Client {
     }
 
     /// Queues rows, removals and the replica's present place to be written together. Without a database it does nothing.
-    pub(super) fn queue_commit(&mut self, mut put: Records, mut remove_queue: Vec<u64>, mut then: Vec<StorageKind>) {
-        if self.storage.mode != Mode::Disk {
+    pub(super) fn queue_commit(&mut self, mut put: Records, mut remove_queue: Vec<(u64, u64)>, mut then: Vec<StorageKind>) {
+        if self.storage.mode != Mode::Disk || !self.tabs.leads {
             return;
         }
         let mut put_bytes = 0;
         for (_, bytes) in &put {
             put_bytes += bytes.len();
+        }
+        for (key, _) in &remove_queue {
+            self.record.queue_floor = self.record.queue_floor.max(*key);
         }
         let replica = self.record.encode();
         match self.storage.commits.last_mut() {
@@ -235,10 +274,45 @@ impl Client {
         if !self.storage.has_disk {
             return;
         }
+        if !self.tabs.leads {
+            if !update.remove.is_empty() {
+                let kind = StorageKind::Discard { expect: Vec::new(), remove: update.remove };
+                self.request(Purpose::Discard(Vec::new()), kind);
+            }
+            return;
+        }
         if !(update.put.is_empty() && update.remove.is_empty()) {
             let fence = self.storage.fence;
             let (put, remove) = (update.put.clone(), update.remove.clone());
             self.request(Purpose::Queue(update), StorageKind::UpdateQueue { fence, put, remove });
+        }
+    }
+
+    /// Leaves the mark of a discarded write in the place of its record. A tab that does not lead does so only if the record is
+    /// still this one: the leader may be sending the write.
+    pub(super) fn discard_record(&mut self, key: u64, record: Vec<u8>) {
+        self.left_queue(Some(key));
+        if self.tabs.leads {
+            self.storage.owed.forget_record(key);
+            self.storage.owed.put.push((key, DISCARDED.to_vec()));
+            return self.repeat_queue_update();
+        }
+        let kind = StorageKind::Discard { expect: vec![(key, record)], remove: Vec::new() };
+        self.request(Purpose::Discard(vec![key]), kind);
+    }
+
+    fn discarded(&mut self, keys: &[u64], result: &Result<StoredValue, StorageFailure>) {
+        let removed = match result {
+            Ok(StoredValue::Keys(removed)) => removed.as_slice(),
+            Ok(StoredValue::Done) | Err(_) => &[],
+        };
+        for key in keys.iter().filter(|key| !removed.contains(key)) {
+            // It was sent, or another tab discarded it too: the disk knows.
+            self.tabs.mirror.is_back(*key);
+            self.read_storage();
+        }
+        if let Err(failure) = result {
+            self.degrade(failure);
         }
     }
 
@@ -386,7 +460,7 @@ impl Client {
                 Ok(_) => self.push.report_processed(update.processed),
                 Err(failure) => self.queue_update_failed(update, &failure),
             },
-            Purpose::Tidy if result == Err(StorageFailure::Conflict) => self.degrade(&StorageFailure::Conflict),
+            Purpose::Discard(keys) => self.discarded(&keys, &result),
             Purpose::Tidy => {}
         }
     }
@@ -395,13 +469,21 @@ impl Client {
         self.storage.enqueueing = false;
         match result {
             Ok(StoredValue::Keys(keys)) if keys.len() == places.len() => {
-                let mut remove = Vec::new();
+                let (mut remove, mut dirty) = (Vec::new(), Vec::new());
                 for (place, key) in places.iter().zip(keys) {
                     if let Some(mutation) = self.queue.get_mut(*place) {
-                        mutation.replaces.clear();
+                        let replaced = std::mem::take(&mut mutation.replaces);
                         self.durable(*place, Durability::Stored(key));
                         // It may have failed while it was on its way to the disk.
                         self.store_failure(*place);
+                        for key in replaced {
+                            // The disk may have been read before.
+                            self.record_is_gone(key, Departure::Removed, &mut dirty);
+                        }
+                        if let Some(how) = self.departure(key) {
+                            // Another tab found it on the disk and was faster.
+                            self.record_is_gone(key, how, &mut dirty);
+                        }
                     } else if let Some(at) = self.storage.discarded.iter().position(|(discarded, _)| discarded == place) {
                         let (_, by) = self.storage.discarded.swap_remove(at);
                         match by.and_then(|by| self.queue.get_mut(by)) {
@@ -410,6 +492,7 @@ impl Client {
                         }
                     }
                 }
+                self.refresh_rows(&dirty);
                 self.remove_from_queue(&remove);
             }
             result => {
@@ -442,6 +525,10 @@ impl Client {
     }
 
     fn degrade_to(&mut self, mode: fn(String) -> Mode, failure: &StorageFailure) {
+        if *failure == StorageFailure::Conflict {
+            // Another tab leads: the disk is as good as before.
+            return self.follow();
+        }
         if matches!(self.storage.mode, Mode::Memory(_)) {
             return;
         }
@@ -484,6 +571,9 @@ pub(crate) fn explain(failure: &StorageFailure) -> (ErrorCode, String) {
         StorageFailure::Conflict => (ErrorCode::StorageUnavailable, "another tab or window writes this database".to_owned()),
         StorageFailure::Full => (ErrorCode::StorageFull, "the browser's quota is used up".to_owned()),
         StorageFailure::Unavailable(reason) => (ErrorCode::StorageUnavailable, reason.clone()),
+        StorageFailure::Outdated => {
+            (ErrorCode::ReloadRequired, "another tab runs a newer version, or deleted the database; reload this one".to_owned())
+        }
         StorageFailure::TooNew => (ErrorCode::StorageTooNew, "the database was written by a newer version".to_owned()),
         StorageFailure::Corrupt(reason) => (ErrorCode::StorageCorrupt, reason.clone()),
     }

@@ -23,10 +23,12 @@ pub(crate) enum Timer {
     PushWindow,
     /// The server could not take writes: send them again.
     PushRetry,
+    /// There was no sign of the leader: lead.
+    Lead,
 }
 
 /// Every timer, in the order of their numbers.
-const TIMERS: [Timer; 9] = [
+const TIMERS: [Timer; 10] = [
     Timer::Retry,
     Timer::Handshake,
     Timer::Heartbeat,
@@ -36,6 +38,7 @@ const TIMERS: [Timer; 9] = [
     Timer::Stable,
     Timer::PushWindow,
     Timer::PushRetry,
+    Timer::Lead,
 ];
 
 /// When each timer fires.

@@ -52,6 +52,15 @@ impl Client {
         rows
     }
 
+    /// Takes a write from the rows it touches; they show it until they are refreshed.
+    pub(super) fn overlay_forget(&mut self, place: QueuePlace) {
+        for (entity, id) in self.rows_of(place) {
+            if let Some(touched) = self.overlay.row_mut(entity, &id) {
+                touched.steps.retain(|(other, _)| *other != place);
+            }
+        }
+    }
+
     /// Makes sure that the overlay has a row.
     fn touch(&mut self, entity: EntityIndex, id: &str) {
         if self.overlay.row(entity, id).is_none() {

@@ -4,14 +4,14 @@ use syncline_core::client::{Input, StoredReplica};
 use syncline_protocol::Timestamp;
 
 use crate::node::alice;
-use crate::script::{Script, closed, frame, page};
+use crate::script::{Script, closed, frame, opened, page};
 use crate::tests;
 
 tests! {
     fn an_empty_replica_pulls_and_then_streams() {
         let mut script = Script::unstarted(false);
         script.give(Input::Start { identity: Some(alice()) });
-        script.give(Input::Opened(Box::default()));
+        script.give(opened());
         script.give(Input::SocketOpened);
         script.welcome("resync", 5);
         script.answer_pull(200, &page(5, 5, r#","snapshot":{"start":true,"end":true}"#));
@@ -70,7 +70,7 @@ tests! {
             (4413, "waiting", &["problem PAYLOAD_TOO_LARGE", "close 1000"]),
             (4414, "waiting", &["close 1000"]),
             (4426, "incompatible", &["problem PROTOCOL_MISMATCH", "close 1000"]),
-            (4430, "paused", &["close 1000"]),
+            (4430, "connecting", &["close 1000", "resign"]),
         ];
         for (code, state, expected) in cases {
             let mut script = Script::new();
@@ -299,7 +299,7 @@ tests! {
     fn pausing_closes_and_resuming_connects() {
         let mut script = Script::unstarted(true);
         script.give(Input::Start { identity: Some(alice()) });
-        script.give(Input::Opened(Box::default()));
+        script.give(opened());
         script.expect(&["open database"]);
         script.write();
         assert_eq!(script.state(), "paused");
@@ -446,7 +446,7 @@ tests! {
             let mut script = Script::unstarted(false);
             script.now = clock;
             script.give(Input::Start { identity: Some(alice()) });
-            script.give(Input::Opened(Box::default()));
+            script.give(opened());
             script.go_live();
             script.give(closed(1006));
             script.wait_for_retry();

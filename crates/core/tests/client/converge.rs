@@ -371,7 +371,7 @@ impl World {
             let failed = node.mutations().iter().filter(|mutation| mutation["status"] == "failed").count();
             let left = failed + node.held().len();
             assert_eq!(node.mutations().len(), left, "what is left in the queue has failed, or waits for one that has");
-            assert_eq!(node.disk.now.queue.len(), left, "and so on disk");
+            assert_eq!(node.disk.now.writes(), left, "and so on disk");
             // I5: what is on disk is what is shown.
             let mut reopened = Node::new(&mut self.random, node.disk.clone(), self.now);
             reopened.store_one(self.now);
@@ -407,7 +407,7 @@ impl World {
         }
         for node in &mut self.nodes {
             assert_eq!(node.mutations(), Vec::<Value>::new());
-            assert!(node.disk.now.queue.is_empty());
+            assert!(node.disk.now.writes() == 0);
             for entity in ENTITIES {
                 let there = self.server.rows.iter().filter(|((of, _), _)| of == entity);
                 let there: BTreeMap<String, Row> = there.map(|((_, id), (_, row))| (id.clone(), row.clone())).collect();

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
 
+/// What stands in the place of a discarded write.
+pub(crate) const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DiskState {
     pub(crate) entities: BTreeMap<u64, Vec<u8>>,
@@ -26,14 +29,24 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// Takes the lead and reads everything.
     pub(crate) fn open(&mut self) -> StoredReplica {
         self.now.fence += 1;
         self.history = vec![self.now.clone()];
+        StoredReplica { leads: true, ..self.read(None) }
+    }
+
+    /// Reads without taking the lead.
+    pub(crate) fn read(&self, known: Option<&Vec<u8>>) -> StoredReplica {
+        let is_known = known.is_some() && known == self.now.replica.as_ref();
+        let records = if is_known { BTreeMap::new() } else { self.now.entities.clone() };
         StoredReplica {
-            replica: self.now.replica.clone(),
-            records: self.now.entities.clone().into_iter().collect(),
+            replica: self.now.replica.clone().filter(|_| !is_known),
+            records: records.into_iter().collect(),
             queue: self.now.queue.clone().into_iter().collect(),
             fence: self.now.fence,
+            leads: false,
+            is_known,
             memory: None,
         }
     }
@@ -54,8 +67,13 @@ impl Disk {
         if let StorageKind::FoldQueue { put, remove, .. } = &kind {
             self.note_folds(put, remove);
         }
-        let strict =
-            matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. } | StorageKind::FoldQueue { .. });
+        let strict = matches!(
+            kind,
+            StorageKind::Enqueue { .. }
+                | StorageKind::UpdateQueue { .. }
+                | StorageKind::FoldQueue { .. }
+                | StorageKind::Discard { .. }
+        );
         let result = self.now.execute(kind);
         if strict {
             self.history.clear();
@@ -99,7 +117,7 @@ impl DiskState {
                 self.check_fence(fence)?;
                 let mut keys = Vec::new();
                 for (key, record) in put {
-                    if let Some(place) = self.queue.get_mut(&key) {
+                    if let Some(place) = self.queue.get_mut(&key).filter(|place| **place != DISCARDED) {
                         *place = record;
                         keys.push(key);
                     }
@@ -119,6 +137,9 @@ impl DiskState {
                 self.queue.retain(|key, _| !remove.contains(key));
                 return Ok(StoredValue::Keys(keys));
             }
+            StorageKind::Discard { expect, remove } => {
+                return Ok(StoredValue::Keys(self.discard(expect, &remove)));
+            }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
                 self.check_fence(fence)?;
                 if expect != self.replica {
@@ -129,7 +150,7 @@ impl DiskState {
                 for key in delete {
                     self.entities.remove(&key);
                 }
-                for key in remove_queue {
+                for (key, _) in remove_queue {
                     self.queue.remove(&key);
                 }
             }
@@ -154,6 +175,25 @@ impl DiskState {
             }
         }
         Ok(StoredValue::Done)
+    }
+
+    fn discard(&mut self, expect: Vec<(u64, Vec<u8>)>, remove: &[u64]) -> Vec<u64> {
+        let mut keys = Vec::new();
+        for (key, record) in expect {
+            if self.queue.get(&key) == Some(&record) {
+                self.queue.insert(key, DISCARDED.to_vec());
+                keys.push(key);
+            }
+        }
+        for key in remove {
+            keys.extend(self.queue.remove(key).map(|_| *key));
+        }
+        keys
+    }
+
+    /// The writes that lie in the queue.
+    pub(crate) fn writes(&self) -> usize {
+        self.queue.values().filter(|record| *record != DISCARDED).count()
     }
 
     fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {

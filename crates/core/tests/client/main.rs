@@ -20,6 +20,7 @@ mod pushing;
 mod random;
 mod script;
 mod server;
+mod tabs;
 mod two_servers;
 mod visibility;
 mod writes;

@@ -41,7 +41,19 @@ pub(crate) struct Node {
     pub(crate) asked_at: Option<u64>,
     /// What a JavaScript cache built of deltas holds.
     mirror: BTreeMap<String, (u64, BTreeMap<String, Value>)>,
-    wants_open: bool,
+    /// Each with the number of transactions that were begun before it.
+    pub(crate) wants: VecDeque<(usize, Want)>,
+    /// What it told the other tabs.
+    pub(crate) said: VecDeque<String>,
+}
+
+/// What it wants of its database besides transactions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Want {
+    Open,
+    Read(Option<Vec<u8>>),
+    TakeLead,
+    Resign,
 }
 
 pub(crate) fn alice() -> Identity {
@@ -70,7 +82,8 @@ impl Node {
             replaced: BTreeMap::new(),
             asked_at: None,
             mirror: BTreeMap::new(),
-            wants_open: false,
+            wants: VecDeque::new(),
+            said: VecDeque::new(),
         };
         node.input(now, Input::Start { identity: Some(alice()) });
         node
@@ -79,6 +92,7 @@ impl Node {
     pub(crate) fn input(&mut self, now: Timestamp, input: Input) {
         if matches!(input, Input::Tick) {
             self.device_wake_at = None;
+            self.wake_at = None;
         }
         self.client.handle_input(self.device_time(now), input);
         self.drain();
@@ -100,7 +114,11 @@ impl Node {
                     return;
                 }
                 Output::ResolveIdentity => panic!("the identity is known"),
-                Output::OpenStorage { .. } => self.wants_open = true,
+                Output::OpenStorage { .. } => self.want(Want::Open),
+                Output::ReadStorage { known } => self.want(Want::Read(known)),
+                Output::TakeLead => self.want(Want::TakeLead),
+                Output::Resign => self.want(Want::Resign),
+                Output::TellTabs(text) => self.said.push_back(text),
                 Output::Store(request) => self.stores.push_back(request),
                 Output::OpenSocket => self.line = Some(Line::default()),
                 Output::CloseSocket { .. } => self.line = None,
@@ -137,14 +155,31 @@ impl Node {
         self.events.push(event);
     }
 
+    fn want(&mut self, want: Want) {
+        self.wants.push_back((self.stores.len(), want));
+    }
+
+    /// What comes next, if no transaction was begun before it.
+    pub(crate) fn next_want(&mut self) -> Option<Want> {
+        self.wants.pop_front_if(|(before, _)| *before == 0).map(|(_, want)| want)
+    }
+
+    pub(crate) fn next_store(&mut self) -> Option<StorageRequest> {
+        for (before, _) in &mut self.wants {
+            *before = before.saturating_sub(1);
+        }
+        self.stores.pop_front()
+    }
+
     /// Lets one storage transaction happen.
     pub(crate) fn store_one(&mut self, now: Timestamp) -> bool {
-        if std::mem::take(&mut self.wants_open) {
-            let stored = self.disk.open();
+        if let Some(want) = self.next_want() {
+            // It is the only tab there is: whenever it stands in line for the lead it gets it.
+            let stored = if let Want::Read(known) = want { self.disk.read(known.as_ref()) } else { self.disk.open() };
             self.input(now, Input::Opened(Box::new(stored)));
             return true;
         }
-        let Some(request) = self.stores.pop_front() else { return false };
+        let Some(request) = self.next_store() else { return false };
         let result = self.disk.execute(request.kind);
         self.input(now, Input::Stored { request: request.id, result });
         true
@@ -229,7 +264,7 @@ impl Node {
     pub(crate) fn crash(&mut self, random: &mut Random, now: Timestamp, lost: usize) {
         // Requests that were on their way may have been carried out or not.
         for _ in 0..random.below(self.stores.len() + 1) {
-            if let Some(request) = self.stores.pop_front() {
+            if let Some(request) = self.next_store() {
                 let _ = self.disk.execute(request.kind);
             }
         }

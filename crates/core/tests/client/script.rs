@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use syncline_core::client::{Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind, StorageRequest};
+use syncline_core::client::{
+    Client, ClientConfig, Event, Input, NewChange, Output, RequestId, StorageKind, StorageRequest, StoredReplica,
+};
 use syncline_protocol::{ChangeKind, ClientMessage, Timestamp};
 
 use crate::disk::Disk;
@@ -26,7 +28,7 @@ impl Script {
     pub(crate) fn new() -> Self {
         let mut script = Self::unstarted(false);
         script.give(Input::Start { identity: Some(alice()) });
-        script.give(Input::Opened(Box::default()));
+        script.give(opened());
         script.log.clear();
         script
     }
@@ -100,7 +102,9 @@ impl Script {
                 Output::Notify(Event::MutationFailed { error, .. }) => format!("failed: {}", error.code),
                 Output::Notify(Event::MutationHeld { .. }) => "held".to_owned(),
                 Output::Notify(Event::Synced { seq }) => format!("synced {seq}"),
-                Output::Notify(_) => continue,
+                Output::TakeLead => "take the lead".to_owned(),
+                Output::Resign => "resign".to_owned(),
+                Output::Notify(_) | Output::TellTabs(_) | Output::ReadStorage { .. } => continue,
             };
             writeln!(self.log, "{line}").unwrap();
         }
@@ -214,4 +218,9 @@ pub(crate) fn frame(from: u64, to: u64, changes: &str, checksum: &str) -> Input 
 
 pub(crate) fn closed(code: u16) -> Input {
     Input::SocketClosed { code, reason: String::new() }
+}
+
+/// An empty database, and this tab leads.
+pub(crate) fn opened() -> Input {
+    Input::Opened(Box::new(StoredReplica { leads: true, ..StoredReplica::default() }))
 }

@@ -101,7 +101,7 @@ tests! {
             assert_eq!(error.code(), code, "{shown}: {error}");
             assert!(!error.is_retryable());
         }
-        assert_eq!(node.disk.now.queue.len(), 1);
+        assert_eq!(node.disk.now.writes(), 1);
         assert_eq!(node.rows("Todo").len(), 1);
     }
 
@@ -216,7 +216,7 @@ tests! {
         assert_ne!(again, bad);
         reopened.drain();
         while reopened.store_one(NOW) {}
-        assert_eq!(reopened.disk.now.queue.len(), 1);
+        assert_eq!(reopened.disk.now.writes(), 1);
         assert_eq!(reopened.mutations()[0]["status"], "pending");
     }
 
@@ -232,7 +232,7 @@ tests! {
         // In memory the new one stands for the old one at once; on disk there is never neither.
         assert_eq!(node.mutations().len(), 1);
         while node.store_one(NOW) {
-            assert_eq!(node.disk.now.queue.len(), 1, "a stop here would lose the write, or bring both back");
+            assert_eq!(node.disk.now.writes(), 1, "a stop here would lose the write, or bring both back");
         }
         let [kept] = intents(&node).try_into().unwrap();
         assert_eq!(kept["op_id"], again.as_str());
@@ -301,14 +301,14 @@ tests! {
             node.drain();
         }
         while node.store_one(NOW) {}
-        assert_eq!(node.disk.now.queue.len(), 2);
+        assert_eq!(node.disk.now.writes(), 2);
         let told = node.events.iter().any(
             |event| matches!(event, Event::Problem { code: ErrorCode::StorageFull, message } if message.contains("after a reload")),
         );
         assert!(told, "{:?}", node.events);
         let mut server = Server::new();
         settle(&mut node, &mut server);
-        assert!(node.disk.now.queue.is_empty(), "the next connection asks the disk again");
+        assert_eq!(node.disk.now.writes(), 0, "the next connection asks the disk again");
         assert_eq!(server.head, 0);
     }
 
@@ -361,7 +361,7 @@ tests! {
 
         node.disconnect(NOW);
         let small = write(&mut node, vec![change("insert", "Todo", Some("b"), json!({"n": 2}))]).unwrap();
-        assert_eq!(node.disk.now.queue.len(), 1);
+        assert_eq!(node.disk.now.writes(), 1);
         // Not even that fits: from here on nothing is promised, so that nothing on disk follows what is missing there.
         node.disk.failing = 1;
         write(&mut node, vec![change("insert", "Todo", Some("c"), json!({"n": 3}))]).unwrap();
