@@ -345,6 +345,9 @@ export class Engine<S extends object> implements SyncEngine<S> {
       case "identity_flipped":
         this.#sessions.identityFlipped(replica);
         break;
+      case "broke_down":
+        this.#sessions.brokeDown(replica, event.message);
+        break;
       case "problem":
         this.#news.tellError(new SynclineError(errorCode(event.code), event.message));
         break;

@@ -7,6 +7,12 @@ declare module "#wasm-glue" {
     openDatabase: import("./raw.ts").OpenDatabase | undefined,
   ) => import("./raw.ts").RawEngine;
   export const tokenHash: import("./raw.ts").RawModule["tokenHash"];
+  export const recallIdentity: import("./raw.ts").RawModule["recallIdentity"];
+  export const forgetIdentity: import("./raw.ts").RawModule["forgetIdentity"];
+  /** Tells all engines, and lets go of what they hold. */
+  export function brokeDown(message: string): void;
+  /** Puts a new instance of the module in place of the present one, whose engines are of no use then. */
+  export function __wbg_reset_state(): void;
   /** Instantiates the module; every further call gives the same instance. */
   export default function instantiate(options: { module_or_path: WebAssembly.Module }): Promise<unknown>;
 }

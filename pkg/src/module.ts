@@ -1,8 +1,15 @@
 // Loading the WebAssembly module: once for the page, from wherever the application says.
 
-import instantiateGlue, { RawEngine as GlueEngine, tokenHash } from "#wasm-glue";
+import instantiateGlue, {
+  brokeDown,
+  forgetIdentity,
+  RawEngine as GlueEngine,
+  recallIdentity,
+  __wbg_reset_state as resetGlue,
+  tokenHash,
+} from "#wasm-glue";
 import { SynclineError } from "./errors.ts";
-import type { OnEvents, RawModule, RawOptions } from "./raw.ts";
+import type { OnEvents, RawEngine as RawEngineMethods, RawModule, RawOptions } from "./raw.ts";
 import type { WasmSource } from "./types.ts";
 
 let loading: Promise<RawModule> | undefined;
@@ -28,19 +35,71 @@ export function loadModule(source: WasmSource | undefined): Promise<RawModule> {
 async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
   try {
     await instantiateGlue({ module_or_path: await compile(source ?? defaultUrl()) });
-    return { RawEngine, tokenHash };
+    watchCalls();
+    return { RawEngine, tokenHash, recallIdentity, forgetIdentity, renew };
   } catch (error) {
     if (error instanceof SynclineError) throw error;
     throw failure(`the WebAssembly module could not be started: ${text(error)}`, { cause: error });
   }
 }
 
+/** How often the module was instantiated anew. An engine is of no use but on its own instance. */
+let renewals = 0;
+
 /** Options cross as text, like everything else; times are whole there. */
 class RawEngine extends GlueEngine {
+  readonly instance: number = renewals;
+
   constructor(options: RawOptions, onEvents: OnEvents) {
     const reconnectMs = Math.min(Math.ceil(options.reconnectMs), Number.MAX_SAFE_INTEGER);
     super(JSON.stringify({ ...options, reconnectMs }), onEvents, options.openDatabase);
   }
+}
+
+function renew(broken: RawEngineMethods): void {
+  if ((broken as RawEngine).instance !== renewals) return;
+  renewals += 1;
+  fallen = undefined;
+  resetGlue();
+}
+
+/** What a call threw that was no refusal, until the engines were told. */
+let fallen: { readonly thrown: unknown } | undefined;
+
+/**
+ * Has every call look after its end. A refusal has a code; whatever else is thrown is a trap, a stack that overflowed or a
+ * memory that is full, and the instance is not to be used again: half-changed values stay.
+ */
+function watchCalls(): void {
+  const methods = GlueEngine.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
+  for (const name of Object.getOwnPropertyNames(methods)) {
+    const call = methods[name];
+    if (name === "constructor" || call === undefined) continue;
+    methods[name] = function (this: RawEngine, ...args) {
+      const isCurrent = this.instance === renewals;
+      // Its memory went with its instance.
+      if (name === "free" && !isCurrent) return undefined;
+      if (isCurrent) tellFallen();
+      try {
+        return call.apply(this, args);
+      } catch (thrown) {
+        if (isCurrent && (thrown as { readonly code?: unknown } | undefined)?.code === undefined) {
+          // Noted without a call: there may be no stack left for one. The next call tells then.
+          fallen = { thrown };
+          tellFallen();
+        }
+        throw thrown;
+      }
+    };
+  }
+}
+
+function tellFallen(): void {
+  if (fallen === undefined) return;
+  const { thrown } = fallen;
+  brokeDown(text(thrown));
+  fallen = undefined;
+  throw thrown;
 }
 
 /** Bundlers find the file by this pattern and put it where the page can load it. */

@@ -8,7 +8,7 @@ import type { Status, Unsubscribe } from "./types.ts";
 interface Waiting {
   readonly isMet: () => boolean;
   readonly resolve: () => void;
-  readonly reject: (reason: SynclineError) => void;
+  readonly reject: (reason: unknown) => void;
 }
 
 /** Deliveries that wait for their turn: a listener that writes adds to the end instead of interrupting another. */
@@ -74,10 +74,15 @@ export class News {
     } finally {
       this.#isDelivering = false;
     }
-    this.#waiting = this.#waiting.filter(({ isMet, resolve }) => {
-      const goesOn = !isMet();
-      if (!goesOn) resolve();
-      return goesOn;
+    this.#waiting = this.#waiting.filter(({ isMet, resolve, reject }) => {
+      try {
+        if (!isMet()) return true;
+        resolve();
+      } catch (thrown) {
+        // The condition may be the application's own.
+        reject(thrown);
+      }
+      return false;
     });
   }
 

@@ -11,6 +11,8 @@ export interface RawOptions {
   readonly schema: number;
   readonly reconnectMs: number;
   readonly startPaused: boolean;
+  /** Fetch every row anew and leave those on the disk unread: they may be what breaks the engine down. */
+  readonly queueOnly: boolean;
   /** Opens a database instead of IndexedDB. */
   readonly openDatabase?: OpenDatabase | undefined;
 }
@@ -48,8 +50,14 @@ export type OnEvents = (eventsJson: string, binaryFrame?: Uint8Array) => void;
 /** What the loaded module offers. */
 export interface RawModule {
   readonly RawEngine: new (options: RawOptions, onEvents: OnEvents) => RawEngine;
-  /** SHA-256 of a token in hexadecimal. */
+  /** SHA-256 of a text in hexadecimal. */
   tokenHash(token: string): string;
+  /** The identity of a known token as JSON; `map` names the place where those are kept. */
+  recallIdentity(map: string, tokenHash: string): string | undefined;
+  /** Forgets whose a token is, and with an identity as JSON all tokens of that. */
+  forgetIdentity(map: string, tokenHash: string | undefined, identity?: string): void;
+  /** Makes place for engines after one broke down: the module is instantiated anew, unless that was done for another one. */
+  renew(broken: RawEngine): void;
 }
 
 export interface RawIdentity {
@@ -93,6 +101,7 @@ export type RawEvent =
   | { readonly type: "mutation_lost"; readonly op_id: string; readonly error: RawError }
   | { readonly type: "token_needed"; readonly code: string }
   | { readonly type: "identity_flipped" }
+  | { readonly type: "broke_down"; readonly message: string }
   | { readonly type: "problem"; readonly code: string; readonly message: string };
 
 /** What `mutate` gives. */

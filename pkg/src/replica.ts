@@ -1,6 +1,6 @@
 // One raw engine and what belongs to it alone: its token, its identity and the writes made while it ran.
 
-import type { RawEngine } from "./raw.ts";
+import type { RawEngine, RawMutation } from "./raw.ts";
 import { sameIdentity } from "./status.ts";
 import { guard } from "./thrown.ts";
 import type { Identity } from "./types.ts";
@@ -32,7 +32,8 @@ export class Replica {
   opened(identity: Identity, former: Replica | undefined): void {
     this.#identity = identity;
     if (former === undefined) return;
-    if (sameIdentity(identity, former.#identity)) this.writes.adopt(former.writes);
+    if (sameIdentity(identity, former.#identity))
+      this.writes.adopt(former.writes, JSON.parse(this.raw.mutationsJson()) as RawMutation[]);
     else former.writes.abandon("IDENTITY_CHANGED", "the session became another one");
   }
 

@@ -111,18 +111,5 @@ export async function fetchIdentity(
   }
 }
 
-/** Takes a token out of the map that crates/web keeps, so that the next start asks the server whose it is. */
-export function forgetIdentity(appName: string, tokenHash: string): void {
-  try {
-    const name = `syncline_${appName}_identities`;
-    const known: unknown = JSON.parse(localStorage.getItem(name) ?? "[]");
-    if (!Array.isArray(known)) return;
-    const kept = known.filter((entry: { readonly token_hash?: unknown }) => entry.token_hash !== tokenHash);
-    localStorage.setItem(name, JSON.stringify(kept));
-  } catch {
-    // Without localStorage nothing was remembered.
-  }
-}
-
 /** The second is where Pylon's clients keep it. */
 const TOKEN_KEYS = ["syncline_token", "pylon_token"] as const;

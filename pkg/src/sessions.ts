@@ -1,11 +1,12 @@
 // Which replica runs: starting, stopping, and changing from one session to the next.
 
+import { Breakdowns, breakdownError } from "./breakdowns.ts";
 import type { Settings } from "./config.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type { News } from "./news.ts";
 import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
-import { type Answer, fetchIdentity, forgetIdentity, TokenSource } from "./session.ts";
+import { type Answer, fetchIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, sameIdentity } from "./status.ts";
 import { fromThrown, guard } from "./thrown.ts";
 import { delay, nextTask, unlessAborted } from "./time.ts";
@@ -46,6 +47,7 @@ export class Sessions {
   #turn: Promise<unknown> = Promise.resolve();
   /** Times in a row that the server contradicted itself about the identity. */
   #flips = 0;
+  readonly #breakdowns: Breakdowns = new Breakdowns();
 
   constructor(settings: Settings, load: () => Promise<RawModule>, news: News, host: SessionHost) {
     this.#settings = settings;
@@ -60,6 +62,11 @@ export class Sessions {
 
   get replica(): Replica | undefined {
     return this.#replica;
+  }
+
+  /** Where crates/web keeps whose the known tokens are. */
+  get #knownTokens(): string {
+    return `syncline_${this.#settings.appName}_identities`;
   }
 
   /** Whether a replica runs whose database was read. */
@@ -201,13 +208,23 @@ export class Sessions {
     }
   }
 
-  #open(token: string | undefined): void {
+  #open(token: string | undefined, queueOnly = false): void {
     const module = this.#module;
     if (module === undefined) throw notStarted();
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs, backend } = this.#settings;
     const openDatabase = backend && openerOf(backend);
     const startPaused = this.#isPaused;
-    const options = { baseUrl, wsUrl, appName, persist, schema, reconnectMs, startPaused, openDatabase };
+    const options = {
+      baseUrl,
+      wsUrl,
+      appName,
+      persist,
+      schema,
+      reconnectMs,
+      startPaused,
+      queueOnly,
+      openDatabase,
+    };
     const onEvents: OnEvents = (json, frame) => this.#host.receive(replica, json, frame);
     const raw = guard(() => new module.RawEngine(options, onEvents));
     const replica: Replica = new Replica(raw, token, this.#question.signal);
@@ -219,6 +236,30 @@ export class Sessions {
     );
     this.#host.takeStatus(JSON.parse(raw.statusJson()) as RawStatus);
     this.#news.deliver();
+  }
+
+  /** WebAssembly trapped. Everything of this replica but its writes is gone from memory; the disk has what was promised. */
+  brokeDown(replica: Replica, message: string): void {
+    const module = this.#module;
+    if (replica !== this.#replica || module === undefined) return;
+    this.#replica = undefined;
+    this.#host.show(undefined);
+    // Which of its writes reached the disk, the disk will tell.
+    if (replica.isOpen) this.#former = replica;
+    else replica.writes.abandon("INTERNAL", "the engine broke down");
+    const recovery = this.#breakdowns.add(performance.now());
+    this.#news.tellError(breakdownError(message, recovery));
+    try {
+      module.renew(replica.raw);
+      if (recovery !== "none") {
+        this.#open(replica.token, recovery === "queue");
+        return;
+      }
+    } catch (thrown) {
+      this.#news.tellError(fromThrown(thrown));
+    }
+    this.#news.show({ ...IDLE, connection: { state: "stopped" } });
+    this.#inBackground(this.stop());
   }
 
   async #end(): Promise<void> {
@@ -353,9 +394,8 @@ export class Sessions {
   }
 
   #forget(token: string | undefined): void {
-    if (token !== undefined && this.#module !== undefined) {
-      forgetIdentity(this.#settings.appName, this.#module.tokenHash(token));
-    }
+    const module = this.#module;
+    if (token !== undefined) module?.forgetIdentity(this.#knownTokens, module.tokenHash(token));
   }
 
   /** The server does not accept the token: another one may be in the storage, or the application has one. */

@@ -3,7 +3,7 @@
 import { type Deferred, defer, quiet } from "./deferred.ts";
 import { SynclineError } from "./errors.ts";
 import { fromRawError } from "./mutation_queue.ts";
-import type { RawEvent } from "./raw.ts";
+import type { RawEvent, RawMutation } from "./raw.ts";
 import type { Confirmation, Write } from "./types.ts";
 
 interface OpenWrite {
@@ -13,7 +13,7 @@ interface OpenWrite {
 }
 
 /** Why nobody waits for the answer any more. */
-type AbandonCode = "NOT_STARTED" | "IDENTITY_CHANGED";
+type AbandonCode = "NOT_STARTED" | "IDENTITY_CHANGED" | "INTERNAL";
 
 /** Writes by op_id, from the call until the server's answer. Several may stand and fall with one transaction. */
 export class Writes {
@@ -75,9 +75,24 @@ export class Writes {
     }
   }
 
-  /** Takes over the writes of another replica of the same database. */
-  adopt(other: Writes): void {
-    for (const [opId, writes] of other.#open) this.#open.set(opId, writes);
+  /** Takes over the writes of another replica of the same database, whose queue was read again since. */
+  adopt(other: Writes, queue: readonly RawMutation[]): void {
+    const stored = new Map(queue.map((mutation) => [mutation.op_id, mutation]));
+    for (const [opId, writes] of other.#open) {
+      this.#open.set(opId, writes);
+      const mutation = stored.get(opId);
+      if (mutation === undefined) {
+        this.#close(
+          opId,
+          new SynclineError("INTERNAL", "the engine broke down before the write was on disk"),
+          new SynclineError("OUTCOME_UNKNOWN", "the write left the queue while the engine was opened again"),
+        );
+      } else {
+        this.settle({ type: "mutation_durable", op_id: opId });
+        const { error } = mutation;
+        if (error !== null) this.settle({ type: "mutation_failed", op_id: opId, error });
+      }
+    }
     other.#open.clear();
   }
 

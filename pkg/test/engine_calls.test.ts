@@ -76,6 +76,26 @@ test("a page waits for the first pull, and for nothing when there is no server",
   await make().engine.createInfiniteQuery("todo").loadMore();
 });
 
+test("a filter that throws rejects who waits for its rows, and nobody else", async () => {
+  const { engine, world } = await started();
+  let isStrict = false;
+  const query = engine.createInfiniteQuery("todo", {
+    pageSize: 2,
+    filter: ({ title }) => {
+      if (isStrict && title === "odd") throw new Error("no such title");
+      return true;
+    },
+  });
+  const loading = query.loadMore();
+  const synced = engine.synced();
+  isStrict = true;
+  world.engine.receive("todo", { id: "x", title: "odd" });
+  await assert.rejects(loading, /no such title/);
+  world.engine.live();
+  await synced;
+  assert.equal(engine.insert("todo", { title: "odd" }).id.length > 0, true);
+});
+
 test("push resolves when everything queued before has its answer", async () => {
   const { engine, world } = await started();
   const [good, bad] = [engine.insert("todo", { title: "1" }), engine.insert("todo", { title: "2" })];
@@ -202,7 +222,7 @@ test("signing out keeps unsent writes for their user, or discards them", async (
   const bye = engine.signOut({ unsent: "discard" });
   await assert.rejects(base.confirmed, code("DISCARDED"));
   // What others depend on goes last, and what the server may have stays.
-  assert.deepEqual(removed, [failed.opId, dependent.opId, base.opId]);
+  assert.deepEqual(removed, [failed.opId, dependent.opId, base.opId, kept.opId]);
   await bye;
   await engine.stop();
   await assert.rejects(engine.signOut({ unsent: "discard" }), code("NOT_STARTED"));

@@ -35,12 +35,16 @@ export class FakeWorld {
   readonly known: Map<string, RawIdentity> = new Map();
   /** Rows on disk by user. */
   readonly disks: Map<string, Map<string, RawRow>> = new Map();
+  /** Queues on disk by user. */
+  readonly queues: Map<string, Queued[]> = new Map();
   /** Whether a replica opens by itself or waits for `open()`. */
   opensAtOnce = true;
   /** Whether every call is refused, as after a panic. */
   isBroken = false;
   /** Transactions made so far, by all engines: their ids are unique. */
   ops = 0;
+  /** Engines that were told to have broken down, in place of which the module was instantiated anew. */
+  readonly renewed: RawEngine[] = [];
   readonly module: RawModule;
 
   constructor() {
@@ -53,6 +57,18 @@ export class FakeWorld {
         }
       },
       tokenHash: (token) => `hash of ${token}`,
+      recallIdentity: (_map, hash) => {
+        const identity = this.known.get(hash.replace("hash of ", ""));
+        return identity && JSON.stringify(identity);
+      },
+      forgetIdentity: (_map, hash, identity) => {
+        for (const [token, whose] of this.known) {
+          if (`hash of ${token}` === hash || JSON.stringify(whose) === identity) this.known.delete(token);
+        }
+      },
+      renew: (broken) => {
+        this.renewed.push(broken);
+      },
     };
   }
 
@@ -77,7 +93,7 @@ export class FakeRaw implements RawEngine {
   #connection: RawStatus["connection"] = { state: "connecting" };
   #synced = false;
   #base: Map<string, RawRow> = new Map();
-  readonly #queue: Queued[] = [];
+  #queue: Queued[] = [];
   #log: Logged[] = [];
   #view: Map<string, RawRow> = new Map();
   #version = 0;
@@ -195,10 +211,16 @@ export class FakeRaw implements RawEngine {
       for (const opId of [...this.#unstored])
         this.lose(opId, { code: "NOT_STARTED", message: "the engine was stopped" });
     }
-    if (this.#unstored.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#onStored = resolve;
-    });
+    if (this.#unstored.size > 0) {
+      return new Promise((resolve) => {
+        this.#onStored = () => {
+          this.#keepQueue();
+          resolve();
+        };
+      });
+    }
+    if (this.#isOpen) this.#keepQueue();
+    return Promise.resolve();
   }
 
   free(): void {
@@ -212,6 +234,7 @@ export class FakeRaw implements RawEngine {
     if (identity === null || this.#connection.state === "stopped") return;
     this.#isOpen = true;
     this.#base = new Map(this.#world.disks.get(identity.user_id ?? ""));
+    this.#queue = [...(this.#world.queues.get(identity.user_id ?? "") ?? []), ...this.#queue];
     this.#send([...this.#changed(), { type: "opened", identity }, this.#statusEvent()]);
   }
 
@@ -301,6 +324,16 @@ export class FakeRaw implements RawEngine {
     this.#send(this.#changed());
   }
 
+  /** WebAssembly trapped: what is in the queue and not waiting for the disk is on it. */
+  breakDown(): void {
+    this.#keepQueue();
+    this.#send([{ type: "broke_down", message: "unreachable" }]);
+  }
+
+  get lastOpId(): string | undefined {
+    return this.#queue.at(-1)?.opId;
+  }
+
   emit(...events: RawEvent[]): void {
     this.#send(events);
   }
@@ -323,6 +356,11 @@ export class FakeRaw implements RawEngine {
     if (changes.length > 0) return this.#enqueue(changes, opId);
     if (old.status !== "failed") throw Object.assign(new Error("not failed"), { code: "NOT_SUPPORTED" });
     return this.#enqueue(old.changes, opId);
+  }
+
+  #keepQueue(): void {
+    const stored = this.#queue.filter(({ opId }) => !this.#unstored.has(opId));
+    this.#world.queues.set(this.#identity?.user_id ?? "", stored);
   }
 
   #stored(opId: string): void {

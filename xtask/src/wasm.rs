@@ -126,6 +126,8 @@ fn bindgen(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     }
     let mut bindgen = Bindgen::new();
     bindgen.input_path(compiled).typescript(true).remove_name_section(false).remove_producers_section(true);
+    // Another instance takes the place of one that trapped, and no object of the former can be used on it.
+    bindgen.reset_state_function(true);
     match build.target {
         Target::Web => bindgen.web(true)?,
         Target::Bundler => bindgen.bundler(true)?,

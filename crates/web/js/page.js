@@ -31,6 +31,22 @@ export class Page {
   #onSleep;
 
   /**
+   * Gives a listener that everything in `js/` calls in place of the one in WebAssembly. What that throws is a trap, a stack
+   * that overflowed or a memory that is full: it leaves the instance unusable, and nobody further up could mend it.
+   * @param {OnEvent} onEvent
+   * @returns {OnEvent}
+   */
+  static guard(onEvent) {
+    return (...event) => {
+      try {
+        onEvent(...event);
+      } catch (thrown) {
+        brokeDown(String(thrown));
+      }
+    };
+  }
+
+  /**
    * @param {OnEvent} onEvent
    * @param {(eventsJson: string, binaryFrame?: Uint8Array) => void} onEvents
    * @param {import("./network.js").Network} network
@@ -122,17 +138,19 @@ export class Page {
 }
 
 /**
- * Tells all engines that WebAssembly panicked and lets go of what they hold, after the trap has unwound JavaScript's stack.
+ * Tells all engines that WebAssembly broke down and lets go of what they hold, after the trap has unwound JavaScript's stack.
  * @param {string} message
  */
-export function panicked(message) {
-  const events = JSON.stringify([{ type: "problem", code: "INTERNAL", message }]);
-  for (const page of pages) {
-    queueMicrotask(() => {
-      page.abandon();
-      page.tell(events);
-    });
-  }
+export function brokeDown(message) {
+  const events = JSON.stringify([{ type: "broke_down", message }]);
+  const all = [...pages];
+  queueMicrotask(() => {
+    // Told once, however many calls failed before.
+    const broken = all.filter((page) => pages.has(page));
+    // All are let go before the first is told: it may begin anew at once.
+    for (const page of broken) page.abandon();
+    for (const page of broken) page.tell(events);
+  });
 }
 
 /** 32 bytes of the platform's cryptographic randomness. */
@@ -175,7 +193,26 @@ export function recallIdentity(map, hash) {
  */
 export function rememberIdentity(map, hash, identity) {
   const others = knownIdentities(map).filter((known) => known.token_hash !== hash);
-  const known = [{ token_hash: hash, identity: JSON.parse(identity) }, ...others].slice(0, KNOWN_MAX);
+  keep(map, [{ token_hash: hash, identity: JSON.parse(identity) }, ...others].slice(0, KNOWN_MAX));
+}
+
+/**
+ * Forgets whose a token is, so that the next start asks the server; with an identity, all tokens of that.
+ * @param {string} map
+ * @param {string} [hash]
+ * @param {string} [identity]
+ */
+export function forgetIdentity(map, hash, identity) {
+  const known = knownIdentities(map);
+  const kept = known.filter((other) => other.token_hash !== hash && JSON.stringify(other.identity) !== identity);
+  if (kept.length < known.length) keep(map, kept);
+}
+
+/**
+ * @param {string} map
+ * @param {Known[]} known
+ */
+function keep(map, known) {
   try {
     localStorage.setItem(map, JSON.stringify(known));
   } catch {

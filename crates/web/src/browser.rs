@@ -8,6 +8,8 @@ extern "C" {
     pub(crate) type Page;
     #[wasm_bindgen(constructor)]
     pub(crate) fn new(on_event: &JsValue, on_events: &JsValue, network: &Network, storage: &Store) -> Page;
+    #[wasm_bindgen(static_method_of = Page)]
+    pub(crate) fn guard(on_event: &JsValue) -> JsValue;
     #[wasm_bindgen(method)]
     pub(crate) fn now(this: &Page) -> f64;
     #[wasm_bindgen(method, js_name = tickAfter)]
@@ -21,15 +23,19 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn abandon(this: &Page);
 
-    pub(crate) fn panicked(message: &str);
+    #[wasm_bindgen(js_name = brokeDown, reexport = "brokeDown")]
+    pub(crate) fn broke_down(message: &str);
     #[wasm_bindgen(js_name = randomSeed)]
     pub(crate) fn random_seed() -> Vec<u8>;
     #[wasm_bindgen(js_name = codedError)]
     pub(crate) fn coded_error(code: &str, message: &str) -> JsValue;
-    #[wasm_bindgen(js_name = recallIdentity)]
+    #[wasm_bindgen(js_name = recallIdentity, reexport = "recallIdentity")]
     pub(crate) fn recall_identity(map: &str, token_hash: &str) -> Option<String>;
     #[wasm_bindgen(js_name = rememberIdentity)]
     pub(crate) fn remember_identity(map: &str, token_hash: &str, identity: &str);
+    #[expect(dead_code, reason = "the npm package calls it: it is here to be handed on")]
+    #[wasm_bindgen(js_name = forgetIdentity, reexport = "forgetIdentity")]
+    pub(crate) fn forget_identity(map: &str, token_hash: Option<&str>, identity: Option<&str>);
 }
 
 #[wasm_bindgen(module = "/js/network.js")]

@@ -58,7 +58,7 @@ impl Engine {
                     engine.hear(event);
                 }
             });
-            let listener = on_event.as_ref();
+            let listener = &Page::guard(on_event.as_ref());
             let network = Network::new(listener);
             let storage = Storage::new(listener, limits::STORAGE_MS_MAX, open_database);
             Self {
@@ -267,6 +267,7 @@ impl Engine {
         let resolved = if let Input::IdentityResolved(identity) = &input { Some(identity.clone()) } else { None };
         self.take(input);
         if let Some(identity) = resolved.filter(|identity| self.client.borrow().status().identity.as_ref() == Some(identity)) {
+            self.is_token_remembered.set(true);
             self.remember(&identity);
         }
     }

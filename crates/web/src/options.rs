@@ -37,6 +37,7 @@ impl Options {
                 ("schema", Slot::Uint32(&mut config.schema)),
                 ("reconnectMs", Slot::Uint(&mut config.reconnect_ms_base)),
                 ("startPaused", Slot::Bool(&mut config.start_paused)),
+                ("queueOnly", Slot::Bool(&mut config.queue_only)),
             ],
         );
         reader.finish()?;

@@ -1,5 +1,5 @@
-//! A panic leaves the module unusable: half-changed values stay, borrowed cells stay borrowed. It is said once, and
-//! every later call is refused in words instead of trapping.
+//! A panic leaves the instance unusable: half-changed values stay, borrowed cells stay borrowed. It is said once, and every
+//! later call is refused in words instead of trapping. The npm package then makes another instance of the module.
 
 use std::cell::Cell;
 
@@ -26,7 +26,7 @@ pub(crate) fn report() {
 
 /// Tells all engines, and lets go of what they hold: their locks and connections are of use to other tabs.
 pub fn report_panic(message: &str) {
-    browser::panicked(message);
+    browser::broke_down(message);
 }
 
 /// Whether the module is beyond use.
@@ -37,6 +37,6 @@ pub(crate) fn has_panicked() -> bool {
 /// Refuses a call after a panic: throws an error without a code, which the facade takes for `INTERNAL`, as it does a trap.
 pub(crate) fn refuse_after_panic() {
     if has_panicked() {
-        wasm_bindgen::throw_str("the engine broke down and must be loaded again; its database is intact");
+        wasm_bindgen::throw_str("the engine broke down; its database is intact");
     }
 }

@@ -103,7 +103,7 @@ async fn after_a_panic_another_engine_may_lead() {
     let first = TestEngine::open(&app, &none()).await;
     first.insert("Todo", &json!({ "title": "of the first" })).await;
     syncline_web::report_panic("a test");
-    assert_eq!(first.event("problem").await, json!({ "type": "problem", "code": "INTERNAL", "message": "a test" }));
+    assert_eq!(first.event("broke_down").await, json!({ "type": "broke_down", "message": "a test" }));
     let second = TestEngine::open(&app, &none()).await;
     assert_eq!(second.column("Todo", "title"), ["of the first"]);
     assert_eq!(second.status()["storage"]["kind"], "indexeddb");

@@ -117,7 +117,7 @@ async fn a_panic_while_an_engine_stops_is_told_and_ends_it() {
     let stopped = engine.begin_stop();
     tasks(1).await;
     syncline_web::report_panic("a test");
-    assert_eq!(engine.event("problem").await["code"], "INTERNAL");
+    assert_eq!(engine.event("broke_down").await["message"], "a test");
     lock_is_free(&app).await;
     let_go().await;
     within_limit(stopped, "the end").await;

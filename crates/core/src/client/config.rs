@@ -15,6 +15,8 @@ pub struct ClientConfig {
     pub push_window_ms: u64,
     /// Start without talking to the network until [`Input::Resume`](super::Input::Resume).
     pub start_paused: bool,
+    /// Leave the rows on the disk unread and fetch them anew: reading them may be what broke the last instance down.
+    pub queue_only: bool,
 }
 
 impl ClientConfig {
@@ -26,6 +28,7 @@ impl ClientConfig {
             reconnect_ms_base: limits::BACKOFF_MS_BASE,
             push_window_ms: limits::PUSH_WINDOW_MS,
             start_paused: false,
+            queue_only: false,
         }
     }
 }

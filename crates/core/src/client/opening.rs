@@ -183,6 +183,8 @@ impl Client {
         }
         let queue = decode_queue(&stored.queue)?;
         self.storage.fence = if stored.leads { stored.fence } else { 0 };
+        // Who follows writes no rows, and shows those that the leader has.
+        self.config.queue_only &= stored.leads;
         let findings = self.load_records(stored.records)?;
         self.storage.open_disk(self.storage.fence);
         self.storage.is_written(stored.replica);
@@ -195,6 +197,7 @@ impl Client {
         if stored.leads {
             self.mend(findings);
         }
+        self.doubt_rows();
         self.load_queue(queue.mutations);
         if stored.leads {
             self.remove_from_queue(&queue.discarded);
@@ -229,6 +232,9 @@ impl Client {
                     continue;
                 }
             };
+            if self.config.queue_only {
+                continue;
+            }
             match read_segment(&bytes) {
                 Ok(head) => target.add_segment(&mut self.names, key, bytes, head, version, None),
                 Err(SegmentError::TooNew) => return Err(StorageFailure::TooNew),
@@ -254,6 +260,15 @@ impl Client {
             self.queue_commit(Vec::new(), Vec::new(), findings.damaged);
         }
         self.tidy(findings.stale);
+    }
+
+    /// Has everything fetched again where the rows on the disk were left unread. They go when the new copy is complete.
+    fn doubt_rows(&mut self) {
+        if std::mem::take(&mut self.config.queue_only) {
+            self.drop_staging();
+            self.record.shown.token = None;
+            self.queue_commit(Vec::new(), Vec::new(), Vec::new());
+        }
     }
 
     /// Puts the stored writes in front of those made before the database was open, and folds all of them anew.

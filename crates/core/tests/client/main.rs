@@ -18,6 +18,7 @@ mod node;
 mod opening;
 mod pushing;
 mod random;
+mod recovery;
 mod script;
 mod server;
 mod tabs;
