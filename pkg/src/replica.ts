@@ -15,7 +15,11 @@ export class Replica {
   token: string | undefined;
   /** Whether another token is being looked for, so that a need is answered once. */
   isRenewing = false;
+  /** Counts the searches for another token; a later one takes the place of those that wait. */
+  renewals = 0;
   #identity: Identity | null = null;
+  #nextAskAt = 0;
+  #pauseMs = 0;
 
   constructor(raw: RawEngine, token: string | undefined, question: AbortSignal) {
     this.raw = raw;
@@ -28,6 +32,11 @@ export class Replica {
     return this.#identity !== null;
   }
 
+  /** Whose database was read. */
+  get identity(): Identity | null {
+    return this.#identity;
+  }
+
   /** Its database was read. `former` ran before: its writes go on here when they are of the same identity. */
   opened(identity: Identity, former: Replica | undefined): void {
     this.#identity = identity;
@@ -37,8 +46,20 @@ export class Replica {
     else former.writes.abandon("IDENTITY_CHANGED", "the session became another one");
   }
 
+  /** How long to wait before the application is asked for another token: longer each time, unless it was let alone. */
+  pauseBeforeAsking(stepMs: number): number {
+    const now = performance.now();
+    if (now > this.#nextAskAt + PAUSE_MS_MAX) this.#pauseMs = 0;
+    const at = Math.max(now, this.#nextAskAt);
+    this.#pauseMs = Math.min(Math.max(stepMs, this.#pauseMs * 2), PAUSE_MS_MAX);
+    this.#nextAskAt = at + this.#pauseMs;
+    return at - now;
+  }
+
   /** Resolves when what was promised to the disk is there: the raw engine tells of it until then. */
   async close(): Promise<void> {
     await guard(() => this.raw.stop());
   }
 }
+
+const PAUSE_MS_MAX = 60_000;

@@ -15,12 +15,20 @@ export type Answer =
 export class TokenSource {
   readonly #settings: Settings;
   readonly #onError: (error: SynclineError) => void;
+  readonly #hash: (token: string) => string | undefined;
   #given: Token;
+  /** Hashes of the tokens whose sessions another tab left: they are as good as none until they are given again. */
+  readonly #left: Set<string> = new Set();
   readonly #asking: WeakMap<AbortSignal, Promise<Answer>> = new WeakMap();
 
   /** `onError` is told when the application's function fails. */
-  constructor(settings: Settings, onError: (error: SynclineError) => void) {
+  constructor(
+    settings: Settings,
+    hash: (token: string) => string | undefined,
+    onError: (error: SynclineError) => void,
+  ) {
     this.#settings = settings;
+    this.#hash = hash;
     this.#onError = onError;
     this.#given = settings.token;
   }
@@ -33,6 +41,18 @@ export class TokenSource {
   /** Takes a token that stands above the storage from now on; `null` for none. */
   give(token: Token): void {
     this.#given = token;
+    this.#left.delete(this.#hash(token || "") ?? "");
+  }
+
+  /** Another tab left the session of one token and goes on with that of another. */
+  follow(left: string | undefined, next: string | undefined): void {
+    if (left !== undefined) this.#left.add(left);
+    if (next !== undefined) this.#left.delete(next);
+  }
+
+  #usable(token: Token): string | undefined {
+    const isLeft = this.#left.size > 0 && this.#left.has(this.#hash(token || "") ?? "");
+    return isLeft ? undefined : token || undefined;
   }
 
   /** The application gave another token in place of a refused one that it had given before. */
@@ -48,11 +68,13 @@ export class TokenSource {
 
   /** The token that is there without asking. An empty one counts as none. */
   known(): string | undefined {
-    if (this.#given !== undefined) return this.#given || undefined;
+    const given = this.#usable(this.#given);
+    // Whoever says that there is none is believed; one that was left says nothing.
+    if (given !== undefined || (this.#given !== undefined && !this.#given)) return given;
     const { storage } = this.#settings;
     for (const key of TOKEN_KEYS) {
-      const stored = storage?.get(key);
-      if (stored) return stored;
+      const stored = this.#usable(storage?.get(key));
+      if (stored !== undefined) return stored;
     }
     return undefined;
   }
@@ -82,7 +104,7 @@ export class TokenSource {
 
   async #answer(code: ErrorCode | null): Promise<Answer> {
     try {
-      return { failed: false, token: (await this.#settings.getToken?.({ code })) || undefined };
+      return { failed: false, token: this.#usable(await this.#settings.getToken?.({ code })) };
     } catch (cause) {
       const error = new SynclineError("UNAUTHENTICATED", "getToken() failed, so there is no token", {
         cause,

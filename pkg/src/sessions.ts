@@ -2,12 +2,14 @@
 
 import { Breakdowns, breakdownError } from "./breakdowns.ts";
 import type { Settings } from "./config.ts";
+import { quiet } from "./deferred.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type { News } from "./news.ts";
+import { OtherTabs, oneTabAtATime, type TabNews } from "./other_tabs.ts";
 import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, TokenSource } from "./session.ts";
-import { IDLE, isStalled, sameIdentity } from "./status.ts";
+import { IDLE, isStalled, readIdentity, sameIdentity } from "./status.ts";
 import { fromThrown, guard } from "./thrown.ts";
 import { delay, nextTask, unlessAborted } from "./time.ts";
 import type { Identity, PersistenceBackend, Token } from "./types.ts";
@@ -45,6 +47,11 @@ export class Sessions {
   #question: AbortController = new AbortController();
   /** Starting, stopping and changing the session happen one after another. */
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #tabs: OtherTabs;
+  /** Whose session this tab left because another one did. */
+  #leftBehind: Identity | null = null;
+  /** Whether the token was known when the page went into the browser's cache. */
+  #wasKnown = false;
   /** Times in a row that the server contradicted itself about the identity. */
   #flips = 0;
   readonly #breakdowns: Breakdowns = new Breakdowns();
@@ -54,10 +61,19 @@ export class Sessions {
     this.#load = load;
     this.#news = news;
     this.#host = host;
-    this.#tokens = new TokenSource(settings, (error) => {
-      news.tellError(error);
-      news.deliver();
-    });
+    this.#tokens = new TokenSource(
+      settings,
+      (token) => this.#module?.tokenHash(token),
+      (error) => {
+        news.tellError(error);
+        news.deliver();
+      },
+    );
+    this.#tabs = new OtherTabs(
+      settings.appName,
+      (said) => this.#heard(said),
+      (isBack) => this.#cached(isBack),
+    );
   }
 
   get replica(): Replica | undefined {
@@ -111,6 +127,7 @@ export class Sessions {
 
   async change(token?: Token): Promise<void> {
     if (token !== undefined) this.#tokens.give(token);
+    this.#leftBehind = null;
     if (this.#starting === undefined) return this.#inTurn(async () => this.#hideStopped());
     const { signal } = this.#lifetime;
     const question = this.#askAnew();
@@ -121,9 +138,10 @@ export class Sessions {
 
   async signOut(): Promise<void> {
     const token = this.#replica?.token;
+    const { identity } = this.#news.status;
     this.#tokens.forget();
     const changed = this.change(null);
-    this.#forget(token);
+    this.#forget(token, identity);
     await changed;
   }
 
@@ -150,8 +168,11 @@ export class Sessions {
 
   /** Its database was read. */
   opened(replica: Replica, identity: Identity): void {
-    replica.opened(identity, this.#former);
+    const former = this.#former;
+    replica.opened(identity, former);
     this.#former = undefined;
+    if (former !== undefined && former.token !== replica.token && sameIdentity(former.identity, identity))
+      this.#tellRenewed(replica);
   }
 
   /** The server spoke of no other identity. */
@@ -174,11 +195,14 @@ export class Sessions {
     checkRunning(signal);
     // Who starts it may be somebody else, and the token may be long in coming.
     this.#hideRetired();
+    // Before the token is read: a tab that leaves its session later is heard.
+    this.#tabs.listen();
     const known = this.#tokens.known();
     const asked = known === undefined && this.#tokens.canAsk ? this.#tokens.ask(null, question) : undefined;
     this.#module = await unlessAborted(this.#load(), signal);
     checkRunning(signal);
-    if (asked === undefined) return this.#open(known);
+    // What was heard meanwhile counts.
+    if (asked === undefined) return this.#open(this.#tokens.known());
     // A function that has the token at hand has answered by now. One that asks a server is not waited for.
     const answer = await Promise.race([asked, nextTask()]);
     checkRunning(signal);
@@ -263,6 +287,7 @@ export class Sessions {
   }
 
   async #end(): Promise<void> {
+    this.#tabs.close();
     const replica = this.#replica;
     try {
       await replica?.close();
@@ -326,13 +351,17 @@ export class Sessions {
     }
     const replica = this.#replica;
     if (replica === undefined) return this.#open(token);
-    if (token !== replica.token) return this.#reopen(signal, token);
+    if (token !== replica.token) {
+      if (!this.#isOf(token, this.#news.status.identity)) this.#tellLeft(replica.token, token);
+      return this.#reopen(signal, token);
+    }
     // Nobody knows yet whose token it is: the raw engine asks, and until then writes wait for the answer.
     if (this.#news.status.identity !== null) {
       const identity = await fetchIdentity(this.#settings.baseUrl, token, signal);
-      if (signal.aborted) return;
+      if (signal.aborted || question.aborted) return;
       if (identity !== undefined && !sameIdentity(identity, this.#news.status.identity)) {
         this.#forget(token);
+        this.#tellLeft(undefined, undefined);
         return this.#reopen(signal, token);
       }
     }
@@ -383,6 +412,7 @@ export class Sessions {
       if (signal.aborted || this.#replica !== replica) return;
       isLeft = true;
       this.#forget(replica.token);
+      this.#tellLeft(undefined, undefined);
       await this.#leave();
     });
     if (!isLeft) return;
@@ -393,10 +423,90 @@ export class Sessions {
     });
   }
 
-  #forget(token: string | undefined): void {
-    const module = this.#module;
-    if (token !== undefined) module?.forgetIdentity(this.#knownTokens, module.tokenHash(token));
+  #forget(token: string | undefined, identity: Identity | null = null): void {
+    const whose = identity && JSON.stringify({ user_id: identity.userId, tenant_id: identity.tenantId });
+    if (token !== undefined)
+      this.#module?.forgetIdentity(this.#knownTokens, this.#module.tokenHash(token), whose ?? undefined);
   }
+
+  /** Whether a token is known to be this identity's. */
+  #isOf(token: string | undefined, identity: Identity | null): boolean {
+    const known = token && this.#module?.recallIdentity(this.#knownTokens, this.#module.tokenHash(token));
+    return (
+      known !== undefined && known !== "" && sameIdentity(readIdentity(JSON.parse(known)) ?? null, identity)
+    );
+  }
+
+  // Other tabs.
+
+  #tellLeft(token: string | undefined, next: string | undefined): void {
+    const hash = (one: string | undefined): string | undefined => one && this.#module?.tokenHash(one);
+    const { identity } = this.#news.status;
+    this.#tabs.tell({ type: "left", identity, token: hash(token), next: hash(next) });
+  }
+
+  #tellRenewed({ identity, token }: Replica): void {
+    if (identity !== null && token !== undefined) this.#tabs.tell({ type: "renewed", identity, token });
+  }
+
+  #heard(news: TabNews): void {
+    const replica = this.#replica;
+    const { identity } = this.#news.status;
+    const isOurs = identity !== null && sameIdentity(identity, news.identity);
+    if (news.type === "left") {
+      this.#tokens.follow(news.token, news.next);
+      // Whose an unknown token is nobody can tell yet, but that it was left.
+      const isItsToken =
+        identity === null && news.token !== undefined && this.#hashOf(replica) === news.token;
+      if (replica !== undefined && (isOurs || isItsToken)) this.#follow();
+    } else if (news.type === "renewed") {
+      if (replica !== undefined && isOurs) this.#renewed(replica, news.token);
+      else if (this.#leftBehind !== null && sameIdentity(this.#leftBehind, news.identity)) {
+        // Its session was not left: it got another token.
+        this.#tokens.give(news.token);
+        this.#follow();
+      }
+    }
+  }
+
+  #hashOf(replica: Replica | undefined): string | undefined {
+    return replica?.token && this.#module?.tokenHash(replica.token);
+  }
+
+  /** A page in the browser's cache hears nothing. What it shows is looked at before anything else happens. */
+  #cached(isBack: boolean): void {
+    const { identity } = this.#news.status;
+    const replica = this.#replica;
+    if (replica === undefined) return;
+    const isKnown = this.#isOf(replica.token, identity);
+    if (!isBack) {
+      this.#wasKnown = isKnown;
+      return;
+    }
+    const token = this.#tokens.known();
+    const isOther = token !== replica.token && (token !== undefined || !this.#tokens.canAsk);
+    if (isOther || (this.#wasKnown && !isKnown)) this.#follow();
+  }
+
+  /** Drops the rows at once, then opens what the storage and the application say now. */
+  #follow(): void {
+    const { signal } = this.#lifetime;
+    const question = this.#askAnew();
+    this.#leftBehind = this.#news.status.identity ?? this.#leftBehind;
+    const left = quiet(this.#leave());
+    this.#inBackground(
+      this.#inTurn(async () => {
+        await left;
+        if (signal.aborted || question.aborted || this.#replica !== undefined) return;
+        const token = this.#tokens.known();
+        if (token !== undefined || !this.#tokens.canAsk) return this.#open(token);
+        const answer = await unlessAborted(this.#tokens.ask(null, question), question);
+        if (answer !== undefined && !signal.aborted) this.#openAnswered(answer);
+      }),
+    );
+  }
+
+  // Tokens.
 
   /** The server does not accept the token: another one may be in the storage, or the application has one. */
   renewToken(replica: Replica, code: ErrorCode): void {
@@ -406,17 +516,48 @@ export class Sessions {
   async #renewToken(replica: Replica, code: ErrorCode): Promise<void> {
     if (replica.isRenewing) return;
     replica.isRenewing = true;
+    replica.renewals += 1;
+    const turn = replica.renewals;
+    const { token: refused, question } = replica;
+    const { canAsk } = this.#tokens;
     try {
-      const token = await this.#tokens.findOther(replica, code);
-      if (this.#replica !== replica) return;
-      if (token !== undefined) {
-        replica.token = token;
-        this.#tokens.renewed(token);
-      }
-      this.command((raw) => raw.setToken(token));
+      const pauseMs = canAsk ? replica.pauseBeforeAsking(this.#settings.reconnectMs) : 0;
+      if (pauseMs > 0) await delay(pauseMs, question);
+      const find = async (): Promise<void> => {
+        // Another tab may have asked, and told.
+        if (this.#replica !== replica || replica.token !== refused) return;
+        const token = await this.#tokens.findOther(replica, code);
+        if (this.#replica !== replica) return;
+        this.#renewed(replica, token);
+        if (token !== undefined) this.#tellRenewed(replica);
+      };
+      await (canAsk ? oneTabAtATime(`${this.#knownTokens}_token`, find) : find());
     } finally {
       replica.isRenewing = false;
     }
+    if (canAsk) this.#askLater(replica, code, turn);
+  }
+
+  /** The core tells of the first refusal alone. An application without a better token now may have one later. */
+  #askLater(replica: Replica, code: ErrorCode, turn: number): void {
+    const isOver = (): boolean => this.#replica !== replica || replica.renewals !== turn;
+    const state = (): string => this.#news.status.connection.state;
+    this.#news
+      .until(() => isOver() || state() === "live" || state() === "unauthorized")
+      .then(
+        () => !isOver() && state() === "unauthorized" && this.renewToken(replica, code),
+        () => {
+          // The engine was stopped.
+        },
+      );
+  }
+
+  #renewed(replica: Replica, token: string | undefined): void {
+    if (token !== undefined) {
+      replica.token = token;
+      this.#tokens.renewed(token);
+    }
+    this.command((raw) => raw.setToken(token));
   }
 }
 

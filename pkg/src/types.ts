@@ -291,7 +291,10 @@ export interface SyncEngineConfig {
   readonly reconnectDelay?: number | undefined;
   /** The bearer token. Stands above `storage`. */
   readonly token?: Token;
-  /** Gives a token when there is none or the server refuses it; called once for each need. */
+  /**
+   * Gives a token when there is none or the server refuses it; called once for each need, by one tab for all. While what it
+   * gives is refused it is called again, after ever longer pauses.
+   */
   readonly getToken?: ((request: TokenRequest) => Token | Promise<Token>) | undefined;
   /** Keep rows and queue in IndexedDB. Default: wherever there is one. */
   readonly persist?: boolean | undefined;

@@ -55,6 +55,7 @@ test("what was not known to be on disk is looked for there", async () => {
     status: "pending",
     changes: [{ entity: "todo", row_id: onItsWay.id, kind: "insert", data: { title: "on its way" } }],
     error: null,
+    waitingOn: [],
   });
   await assert.rejects(lost, code("INTERNAL"));
   await assert.rejects(lost.confirmed, code("OUTCOME_UNKNOWN"));

@@ -33,6 +33,8 @@ export class FakeWorld {
   readonly engines: FakeRaw[] = [];
   /** Identities by token that this device knows. */
   readonly known: Map<string, RawIdentity> = new Map();
+  /** Tokens whose identity was to be forgotten; the engines of this world go on knowing it. */
+  readonly forgotten: Set<string> = new Set();
   /** Rows on disk by user. */
   readonly disks: Map<string, Map<string, RawRow>> = new Map();
   /** Queues on disk by user. */
@@ -58,12 +60,13 @@ export class FakeWorld {
       },
       tokenHash: (token) => `hash of ${token}`,
       recallIdentity: (_map, hash) => {
-        const identity = this.known.get(hash.replace("hash of ", ""));
+        const token = hash.replace("hash of ", "");
+        const identity = this.forgotten.has(token) ? undefined : this.known.get(token);
         return identity && JSON.stringify(identity);
       },
       forgetIdentity: (_map, hash, identity) => {
         for (const [token, whose] of this.known) {
-          if (`hash of ${token}` === hash || JSON.stringify(whose) === identity) this.known.delete(token);
+          if (`hash of ${token}` === hash || JSON.stringify(whose) === identity) this.forgotten.add(token);
         }
       },
       renew: (broken) => {

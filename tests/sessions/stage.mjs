@@ -115,8 +115,22 @@ function preparePage(reconnectDelay) {
     },
   });
   window.errors = [];
-  window.make = async (config) => {
-    const { createSyncEngine } = await import(new URL("/dist/index.js", location.origin).href);
+  window.asked = [];
+  window.make = async ({ storedToken, renewWith, getTokenBy, ...config }) => {
+    const { createSyncEngine, defaultStorage } = await import(
+      new URL("/dist/index.js", location.origin).href
+    );
+    if (storedToken !== undefined) {
+      config.storage = defaultStorage();
+      config.storage.set("syncline_token", storedToken);
+    }
+    if (renewWith !== undefined) {
+      config.getToken = ({ code }) => {
+        window.asked.push(code);
+        return renewWith;
+      };
+    }
+    if (getTokenBy !== undefined) config.getToken = () => window[getTokenBy]();
     window.engine = createSyncEngine(location.origin, { reconnectDelay, ...config });
     window.engine.onError(({ code, hint }) => window.errors.push({ code, hint }));
     // Everything that was ever shown, for what must never be.

@@ -33,7 +33,6 @@ extern "C" {
     pub(crate) fn recall_identity(map: &str, token_hash: &str) -> Option<String>;
     #[wasm_bindgen(js_name = rememberIdentity)]
     pub(crate) fn remember_identity(map: &str, token_hash: &str, identity: &str);
-    #[expect(dead_code, reason = "the npm package calls it: it is here to be handed on")]
     #[wasm_bindgen(js_name = forgetIdentity, reexport = "forgetIdentity")]
     pub(crate) fn forget_identity(map: &str, token_hash: Option<&str>, identity: Option<&str>);
 }
