@@ -28,6 +28,7 @@ import type {
   PatchSource,
   Row,
   ServerData,
+  SessionChangeOptions,
   SignOutOptions,
   Status,
   StorageStatus,
@@ -134,8 +135,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
     this.#sessions.pause(false);
   }
 
-  notifySessionChanged(token?: Token): Promise<void> {
-    return this.#sessions.change(token);
+  notifySessionChanged(token?: Token, { unsent }: SessionChangeOptions = {}): Promise<void> {
+    return this.#sessions.change(token, unsent === "carry");
   }
 
   async signOut({ unsent = "keep" }: SignOutOptions = {}): Promise<void> {

@@ -27,6 +27,8 @@ export interface RawEngine {
   /** `insteadOf`: in place of a write that the server does not have; no changes stand for those of one that failed. */
   mutate(changesJson: string, insteadOf?: string): string;
   remove(opId: string): string;
+  /** Queues intents of another session, one a line; `!` before one says that the server may have it. */
+  adopt(list: string, isOtherLog: boolean): string;
   rowJson(entity: string, id: string): string | undefined;
   rowVersion(entity: string, id: string): number;
   deltaJson(entity: string, since: number): string;

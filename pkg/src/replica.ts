@@ -37,12 +37,19 @@ export class Replica {
     return this.#identity;
   }
 
-  /** Its database was read. `former` ran before: its writes go on here when they are of the same identity. */
-  opened(identity: Identity, former: Replica | undefined): void {
+  /** Its queue as it stands. */
+  queue(): readonly RawMutation[] {
+    return JSON.parse(this.raw.mutationsJson()) as RawMutation[];
+  }
+
+  /** Its database was read. */
+  opened(identity: Identity): void {
     this.#identity = identity;
-    if (former === undefined) return;
-    if (sameIdentity(identity, former.#identity))
-      this.writes.adopt(former.writes, JSON.parse(this.raw.mutationsJson()) as RawMutation[]);
+  }
+
+  /** Another one ran before: its writes go on here when they are of the same identity. */
+  succeed(former: Replica): void {
+    if (sameIdentity(this.#identity, former.#identity)) this.writes.adopt(former.writes, this.queue());
     else former.writes.abandon("IDENTITY_CHANGED", "the session became another one");
   }
 

@@ -1,9 +1,11 @@
-// Which replica runs: starting, stopping, and changing from one session to the next.
+// Which replica runs: starting, stopping, and changing from one session to the next. One file because all of it moves the same
+// replica, token and question, one step at a time.
 
 import { Breakdowns, breakdownError } from "./breakdowns.ts";
 import type { Settings } from "./config.ts";
 import { quiet } from "./deferred.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
+import type * as LeftDatabaseModule from "./left_database.ts";
 import type { News } from "./news.ts";
 import { OtherTabs, oneTabAtATime, type TabNews } from "./other_tabs.ts";
 import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
@@ -48,6 +50,8 @@ export class Sessions {
   /** Starting, stopping and changing the session happen one after another. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #tabs: OtherTabs;
+  /** Unsent writes of the former session are on their way to this one. */
+  #carrying: Promise<void> | undefined;
   /** Whose session this tab left because another one did. */
   #leftBehind: Identity | null = null;
   /** Whether the token was known when the page went into the browser's cache. */
@@ -125,15 +129,18 @@ export class Sessions {
     this.command((raw) => (isPaused ? raw.pause() : raw.resume()));
   }
 
-  async change(token?: Token): Promise<void> {
+  async change(token?: Token, carries = false): Promise<void> {
+    // Without this code nothing could be carried over, so it has to be there first.
+    if (carries) await loadLeft();
     if (token !== undefined) this.#tokens.give(token);
     this.#leftBehind = null;
     if (this.#starting === undefined) return this.#inTurn(async () => this.#hideStopped());
     const { signal } = this.#lifetime;
     const question = this.#askAnew();
-    await this.#inTurn(() => this.#changeSession(signal, question, token === undefined));
+    await this.#inTurn(() => this.#changeSession(signal, question, token === undefined, carries));
     if (signal.aborted) return;
     await this.#news.until(() => this.isOpen || isStalled(this.#news.status));
+    await this.#carrying;
   }
 
   async signOut(): Promise<void> {
@@ -169,8 +176,10 @@ export class Sessions {
   /** Its database was read. */
   opened(replica: Replica, identity: Identity): void {
     const former = this.#former;
-    replica.opened(identity, former);
+    replica.opened(identity);
     this.#former = undefined;
+    if (this.#hasNote()) this.#carrying = this.#carryOver(replica, identity, former);
+    else if (former !== undefined) replica.succeed(former);
     if (former !== undefined && former.token !== replica.token && sameIdentity(former.identity, identity))
       this.#tellRenewed(replica);
   }
@@ -337,7 +346,12 @@ export class Sessions {
 
   // Sessions.
 
-  async #changeSession(signal: AbortSignal, question: AbortSignal, ask: boolean): Promise<void> {
+  async #changeSession(
+    signal: AbortSignal,
+    question: AbortSignal,
+    ask: boolean,
+    carries: boolean,
+  ): Promise<void> {
     if (signal.aborted) return;
     let token = this.#tokens.known();
     if (ask && this.#tokens.canAsk) {
@@ -352,6 +366,7 @@ export class Sessions {
     const replica = this.#replica;
     if (replica === undefined) return this.#open(token);
     if (token !== replica.token) {
+      await this.#note(carries, token);
       if (!this.#isOf(token, this.#news.status.identity)) this.#tellLeft(replica.token, token);
       return this.#reopen(signal, token);
     }
@@ -435,6 +450,64 @@ export class Sessions {
     return (
       known !== undefined && known !== "" && sameIdentity(readIdentity(JSON.parse(known)) ?? null, identity)
     );
+  }
+
+  // Unsent writes of the session that was left.
+
+  get #noteName(): string {
+    return `syncline_${this.#settings.appName}_carry`;
+  }
+
+  #hasNote(): boolean {
+    try {
+      return localStorage.getItem(this.#noteName) !== null;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Notes that what waits is to go to the session of this token, or that it is not. */
+  async #note(carries: boolean, token: string | undefined): Promise<void> {
+    const { identity: from } = this.#news.status;
+    if (!carries && !this.#hasNote()) return;
+    const { writeNote } = await loadLeft();
+    const hash = token && this.#module?.tokenHash(token);
+    writeNote(this.#noteName, carries && hash && from ? { from, token: hash } : undefined);
+  }
+
+  async #carryOver(replica: Replica, identity: Identity, former: Replica | undefined): Promise<void> {
+    try {
+      const { carryOver, readNote, writeNote } = await loadLeft();
+      const note = readNote(this.#noteName);
+      const isItsToken = note?.to === undefined && note?.token === this.#hashOf(replica);
+      if (note === undefined || !(isItsToken || sameIdentity(note.to ?? null, identity))) return;
+      if (sameIdentity(note.from, identity)) return writeNote(this.#noteName, undefined);
+      // Memory is no place for what is safe on a disk.
+      if (this.#replica !== replica || this.#news.status.storage.kind === "memory") return;
+      writeNote(this.#noteName, { ...note, to: identity });
+      const { appName, backend } = this.#settings;
+      const key = this.#module
+        ?.tokenHash(JSON.stringify([note.from.userId, note.from.tenantId]))
+        .slice(0, 32);
+      const isOtherLog = note.from.tenantId !== identity.tenantId;
+      await carryOver(`syncline_${appName}_${key}`, backend && openerOf(backend), async (list) => {
+        const known = new Set(replica.queue().map(({ op_id }) => op_id));
+        if (this.#replica !== replica) return new Set();
+        this.command((raw) => raw.adopt(list.map(({ line }) => line).join("\n"), isOtherLog));
+        const queued = new Set(replica.queue().map(({ op_id }) => op_id));
+        const taken = list.filter(({ opId }) => queued.has(opId)).map(({ opId }) => opId);
+        const durable = taken.map((opId) => replica.writes.carry(opId, former?.writes));
+        await Promise.all(durable.filter((_, index) => !known.has(taken[index] ?? "")));
+        return new Set(taken);
+      });
+      writeNote(this.#noteName, undefined);
+    } catch (thrown) {
+      // The note stays: the next start goes on with it.
+      this.#news.tellError(fromThrown(thrown));
+      this.#news.deliver();
+    } finally {
+      if (former !== undefined) replica.succeed(former);
+    }
   }
 
   // Other tabs.
@@ -563,6 +636,13 @@ export class Sessions {
 
 /** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
 const FLIP_MS_MAX = 30_000;
+
+/** Few sessions leave anything to another one. */
+function loadLeft(): Promise<typeof LeftDatabaseModule> {
+  return import("./left_database.ts").catch((cause: unknown) => {
+    throw new SynclineError("NETWORK_UNAVAILABLE", "a part of the package could not be loaded", { cause });
+  });
+}
 
 /** Opens databases of the application's own; few have any, so that code comes when it is first needed. */
 function openerOf(backend: PersistenceBackend): OpenDatabase {

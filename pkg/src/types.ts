@@ -319,6 +319,15 @@ export interface SyncEngineOptions extends SyncEngineConfig {
 /** The WebAssembly module: its address, an answer that carries it, its bytes, or compiled. */
 export type WasmSource = string | URL | Request | Response | BufferSource | WebAssembly.Module;
 
+/** What becomes of unsent writes when another session begins. */
+export interface SessionChangeOptions {
+  /**
+   * Default `"keep"`: they wait for their own user. `"carry"`: those that were never sent, and depend on none that was, go to
+   * the next session, in their order and under the same op_ids; what cannot go stays.
+   */
+  readonly unsent?: "keep" | "carry" | undefined;
+}
+
 /** What becomes of unsent writes at the end of a session. */
 export interface SignOutOptions {
   /** Default `"keep"`: they are sent when the same user signs in on this device again. */
@@ -419,8 +428,10 @@ export interface SyncEngine<S extends object = AnySchema> {
    * one, the former rows leave memory and the other database is opened. Unsent writes stay with their own user.
    * A token given here stands above `storage` from now on; `null` means signed out. Resolves when the new rows can be
    * read, or when the server cannot say now whose they are.
+   *
+   * With `unsent: "carry"` what was never sent goes to the next session instead: a guest's work to the account.
    */
-  notifySessionChanged(token?: Token): Promise<void>;
+  notifySessionChanged(token?: Token, options?: SessionChangeOptions): Promise<void>;
 
   /**
    * Ends the session: forgets the token, also in `storage`, and shows what is there without one. The former user's unsent

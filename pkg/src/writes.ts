@@ -96,6 +96,19 @@ export class Writes {
     other.#open.clear();
   }
 
+  /** Goes on with a write that another identity's replica was to send; resolves when it is on disk here. */
+  carry(opId: string, other: Writes | undefined): Promise<void> {
+    const [durable, confirmed] = [defer<void>(), defer<Confirmation>()];
+    void quiet(confirmed.promise);
+    const writes = [...(this.#open.get(opId) ?? []), { isDurable: false, durable, confirmed }];
+    if (other !== undefined) {
+      writes.push(...(other.#open.get(opId) ?? []));
+      other.#open.delete(opId);
+    }
+    this.#open.set(opId, writes);
+    return durable.promise;
+  }
+
   /** Nobody will tell any more what becomes of these writes: the replica they belong to was closed. */
   abandon(code: AbandonCode, why: string): void {
     for (const opId of [...this.#open.keys()]) this.#abandonOne(opId, code, why);

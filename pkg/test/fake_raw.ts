@@ -141,6 +141,10 @@ export class FakeRaw implements RawEngine {
     return this.#json([{ type: "mutation_removed", op_id: opId }, ...this.#changed()]);
   }
 
+  adopt(): string {
+    return "[]";
+  }
+
   rowJson(entity: string, id: string): string | undefined {
     const row = this.#view.get(`${entity}/${id}`);
     return row === undefined ? undefined : JSON.stringify(row);

@@ -4,6 +4,7 @@
 //! what to store, send and show. It knows no clock, socket or database: a driver feeds [`Input`]s and carries out
 //! [`Output`]s. Specified in `docs/protocol.md` and `docs/storage.md`.
 
+mod adopt;
 mod apply;
 mod backoff;
 mod base;

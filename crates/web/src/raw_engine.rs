@@ -77,6 +77,16 @@ impl RawEngine {
         Ok(engine.take_events())
     }
 
+    /// Queues what another session wrote and never sent: intents, one a line, as `Client::adopt` takes them. Gives events.
+    ///
+    /// # Errors
+    /// Before the database was read, and when the queue is full.
+    pub fn adopt(&self, list: &str, is_other_log: bool) -> Result<String, JsValue> {
+        let adopted = self.engine().call(|client, now| client.adopt(now, list, is_other_log));
+        adopted.map_err(|error| client_error(&error))?;
+        Ok(self.engine.take_events())
+    }
+
     /// One row of the view, with its id.
     #[wasm_bindgen(js_name = rowJson)]
     pub fn row_json(&self, entity: &str, id: &str) -> Option<String> {

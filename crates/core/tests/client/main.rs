@@ -9,6 +9,7 @@
     reason = "clippy's settings for tests reach only functions marked as tests"
 )]
 
+mod adopt;
 mod connection;
 mod converge;
 mod disk;
