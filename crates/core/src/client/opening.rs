@@ -183,7 +183,8 @@ impl Client {
         }
         let queue = decode_queue(&stored.queue)?;
         self.storage.fence = if stored.leads { stored.fence } else { 0 };
-        // Who follows writes no rows, and shows those that the leader has.
+        // Who follows writes no rows, and shows those that the leader has: it waits until this one leads.
+        let is_put_off = self.config.queue_only && !stored.leads;
         self.config.queue_only &= stored.leads;
         let findings = self.load_records(stored.records)?;
         self.storage.open_disk(self.storage.fence);
@@ -198,6 +199,7 @@ impl Client {
             self.mend(findings);
         }
         self.doubt_rows();
+        self.config.queue_only = is_put_off;
         self.load_queue(queue.mutations);
         if stored.leads {
             self.remove_from_queue(&queue.discarded);
