@@ -31,8 +31,8 @@ impl Disk {
 
     pub(crate) fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
         match kind {
-            StorageKind::Enqueue { records, remove, .. } => {
-                self.queue.retain(|key, _| !remove.contains(key));
+            StorageKind::Enqueue { records, formers } => {
+                self.queue.retain(|key, _| !formers.iter().any(|former| former.key == *key));
                 let keys = records.into_iter().map(|record| {
                     self.last_key += 1;
                     self.queue.insert(self.last_key, record);

@@ -47,7 +47,7 @@ pub use config::ClientConfig;
 pub use event::Event;
 pub use input::{Input, NewChange, StorageFailure, StoredReplica, StoredValue};
 pub use mutate::Accepted;
-pub use output::{Output, RequestId, StorageKind, StorageRequest};
+pub use output::{Former, Output, RequestId, StorageKind, StorageRequest};
 pub use status::{Connection, Status, StorageState};
 pub use tabs::TabMessage;
 

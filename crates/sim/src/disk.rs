@@ -53,7 +53,7 @@ struct Unflushed {
 
 /// One database of one device.
 /// What stands in the place of a discarded write.
-const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
 
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
@@ -186,20 +186,20 @@ impl Stores {
     fn plan(&self, kind: StorageKind) -> Result<(Vec<Step>, StoredValue), StorageFailure> {
         let mut steps = Vec::new();
         match kind {
-            StorageKind::Enqueue { records, remove } => {
-                steps.extend(remove.into_iter().map(|key| Step::Queue(key, None)));
-                let keys: Vec<u64> = (self.last_queue_key + 1..).take(records.len()).collect();
-                steps.extend(keys.iter().zip(records).map(|(key, record)| Step::Queue(*key, Some(Queued::new(record)))));
+            StorageKind::Enqueue { records, formers } => {
+                let keys = self.enqueue(records, &formers, &mut steps);
                 return Ok((steps, StoredValue::Keys(keys)));
             }
             StorageKind::UpdateQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let there = |key: &u64| self.queue.contains_key(key);
-                let is_write = |key: &u64| self.queue.get(key).is_some_and(|record| *record.bytes != *DISCARDED);
+                let is_write = |key: &u64| self.queue.get(key).is_some_and(|record| !record.bytes.starts_with(MARK));
                 let puts = put.iter().map(|(key, _)| *key).filter(is_write);
                 let keys = puts.chain(remove.iter().copied().filter(there)).collect();
                 steps.extend(
-                    put.into_iter().filter(|(key, _)| is_write(key)).map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
+                    put.into_iter()
+                        .filter(|(key, _)| is_write(key))
+                        .map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
                 );
                 steps.extend(remove.into_iter().filter(there).map(|key| Step::Queue(key, None)));
                 return Ok((steps, StoredValue::Keys(keys)));
@@ -214,17 +214,10 @@ impl Stores {
                 steps.extend(remove.into_iter().map(|key| Step::Queue(key, None)));
                 return Ok((steps, StoredValue::Keys(keys)));
             }
-            StorageKind::Discard { expect, remove } => {
-                let mut keys = Vec::new();
-                for (key, record) in expect {
-                    if self.queue.get(&key).is_some_and(|stored| *stored.bytes == *record) {
-                        steps.push(Step::Queue(key, Some(Queued::new(DISCARDED.to_vec()))));
-                        keys.push(key);
-                    }
-                }
-                steps.extend(remove.iter().map(|key| Step::Queue(*key, None)));
-                keys.extend(remove);
-                return Ok((steps, StoredValue::Keys(keys)));
+            StorageKind::Discard { key, expect, mark } => {
+                let is_it = self.queue.get(&key).is_some_and(|stored| *stored.bytes == *expect);
+                steps.extend(is_it.then(|| Step::Queue(key, Some(Queued::new(mark)))));
+                return Ok((steps, StoredValue::Keys(is_it.then_some(key).into_iter().collect())));
             }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
                 self.check_fence(fence)?;
@@ -252,6 +245,28 @@ impl Stores {
             }
         }
         Ok((steps, StoredValue::Done))
+    }
+
+    /// Nothing takes the place of what another tab sent, discarded or exchanged meanwhile.
+    fn enqueue(&self, records: Vec<Vec<u8>>, formers: &[Former], steps: &mut Vec<Step>) -> Vec<u64> {
+        let stands = |former: &Former| {
+            let stored = self.queue.get(&former.key).map(|stored| &*stored.bytes);
+            stored.is_some_and(|stored| former.expect.as_ref().map_or(!stored.starts_with(MARK), |expect| stored == *expect))
+        };
+        let mut keys = Vec::new();
+        let mut last_key = self.last_queue_key;
+        for (number, record) in records.into_iter().enumerate() {
+            let replaced = formers.iter().filter(|former| former.number == number);
+            if !replaced.clone().all(stands) {
+                keys.push(0);
+                continue;
+            }
+            last_key += 1;
+            keys.push(last_key);
+            steps.extend(replaced.map(|former| Step::Queue(former.key, None)));
+            steps.push(Step::Queue(last_key, Some(Queued::new(record))));
+        }
+        keys
     }
 
     fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {

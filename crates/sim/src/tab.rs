@@ -303,9 +303,10 @@ fn describe_kind(kind: &StorageKind) -> String {
         list.collect::<Vec<_>>().join(" ")
     };
     match kind {
-        StorageKind::Enqueue { records, remove } => {
+        StorageKind::Enqueue { records, formers } => {
             let sums: Vec<String> = records.iter().map(|record| format!("{:08x}", xxh32(record))).collect();
-            format!("enqueue {} without {remove:?}", sums.join(" "))
+            let formers: Vec<(usize, u64)> = formers.iter().map(|former| (former.number, former.key)).collect();
+            format!("enqueue {} for {formers:?}", sums.join(" "))
         }
         StorageKind::UpdateQueue { fence, put, remove } => format!("update queue as {fence}: {} without {remove:?}", keys(put)),
         StorageKind::FoldQueue { fence, put, remove } => format!("fold queue as {fence}: {} without {remove:?}", keys(put)),

@@ -120,14 +120,18 @@ export class Found {
  * @param {number[]} keys Those that it gave.
  */
 export function heard(request, keys) {
-  const { records, removed, unqueued, expected, replica, fence, first } = request;
+  const { kind, unqueued, expected, replica, fence, first } = request;
+  // What was not added has no key, and what it was to take the place of stays.
+  const wasAdded = (/** @type {unknown} */ _, /** @type {number} */ number) => kind !== "enqueue" || keys[number] !== 0;
+  const records = request.records.filter(wasAdded);
+  const removed = kind === "enqueue" ? goneFormers(request, keys) : request.removed;
   const found = new Found();
   found.replica = replica;
   /** @param {number[]} numbers @returns {StoredRecord[]} */
   const list = (numbers) => numbers.map((number) => [number, undefined]);
   found.lists = [
     records,
-    list(keys),
+    list(keys.filter(wasAdded)),
     list(removed),
     list(unqueued.map(([key]) => key)),
     list(unqueued.map(([, seq]) => seq)),
@@ -135,6 +139,14 @@ export function heard(request, keys) {
     list([fence, first]),
   ];
   return found;
+}
+
+/**
+ * @param {StoreRequest} request
+ * @param {number[]} keys
+ */
+function goneFormers({ formers }, keys) {
+  return formers.filter(([number]) => keys[number] !== 0).map(([, key]) => key);
 }
 
 /**
@@ -265,6 +277,12 @@ function range(lower, upper) {
 /** Records read by one request: with the largest records that is 16 MiB. */
 const BATCH_RECORDS = 16;
 
+/**
+ * A record of the queue whose place one of the request takes: its number there, the key, and what it must be; undefined stands
+ * for anything but the mark of a discarded write.
+ * @typedef {[number: number, key: number, expected: Uint8Array | undefined]} Former
+ */
+
 /** A request of the core, filled by WebAssembly and kept until it is carried out: it may have to be repeated. */
 export class StoreRequest {
   /** @type {[key: number, bytes: Uint8Array][]} */
@@ -273,6 +291,8 @@ export class StoreRequest {
   removed = [];
   /** @type {[key: number, seq: number][]} */
   unqueued = [];
+  /** @type {Former[]} */
+  formers = [];
   /** @type {Uint8Array | undefined} */
   expected;
   /** @type {Uint8Array | undefined} */
@@ -305,6 +325,11 @@ export class StoreRequest {
   /** @param {number} key */
   remove(key) {
     this.removed.push(key);
+  }
+
+  /** @param {number} number @param {number} key @param {Uint8Array} [expected] */
+  replace(number, key, expected) {
+    this.formers.push([number, key, expected?.slice()]);
   }
 
   /** @param {number} key @param {number} seq Where its write was applied. */
@@ -361,25 +386,54 @@ const PLANS = {
 };
 
 /**
- * A repeated request adds only what is not there: a second copy of a write would outlive its end, and come back as a new one.
+ * Nothing takes the place of what another tab sent, discarded or exchanged meanwhile. A repeated request adds only what is not
+ * there: a second copy of a write would outlive its end, and come back as a new one.
  * @type {Plan["issue"]}
  */
-function enqueue(tx, { records, removed, isRepeated }, found) {
+function enqueue(tx, { records, formers, isRepeated }, found) {
   found.hasKeys = true;
   const queue = tx.store("pendingMutations");
-  for (const key of removed) queue.delete(key);
-  /** @param {IDBValidKey} key */
-  const note = (key) => found.queue.push([Number(key), undefined]);
-  /** @param {IDBValidKey[]} keys @param {unknown[]} values */
-  const add = (keys, values) => {
-    for (const [, bytes] of records) {
-      const key = keys[values.findIndex((value) => isSame(value, bytes))];
-      if (key === undefined) tx.read(queue.add(bytes), note);
-      else note(key);
-    }
+  for (const _ of records) found.queue.push([0, undefined]);
+  /** @param {number} number @param {IDBValidKey} key */
+  const note = (number, key) => {
+    found.queue[number] = [Number(key), undefined];
   };
-  if (!isRepeated) return add([], []);
-  tx.read(queue.getAllKeys(), (keys) => tx.read(queue.getAll(), (values) => add(keys, values)));
+  /** @param {Map<IDBValidKey, unknown>} there */
+  const add = (there) => {
+    records.forEach(([, bytes], number) => {
+      const known = isRepeated && [...there].find(([, value]) => isSame(value, bytes));
+      if (known) return note(number, known[0]);
+      const replaced = formers.filter(([other]) => other === number);
+      if (!replaced.every(([, key, expected]) => stands(there.get(key), expected))) return;
+      for (const [, key] of replaced) queue.delete(key);
+      tx.read(queue.add(bytes), (key) => note(number, key));
+    });
+  };
+  const keys = formers.map(([, key]) => key);
+  if (isRepeated) readRange(tx, queue, undefined, add);
+  else if (keys.length > 0) readRange(tx, queue, range(Math.min(...keys), Math.max(...keys)), add);
+  else add(new Map());
+}
+
+/**
+ * Whether a record is what another one may take the place of.
+ * @param {unknown} stored
+ * @param {Uint8Array | undefined} expected
+ */
+function stands(stored, expected) {
+  return expected === undefined ? stored !== undefined && !isMark(stored) : isSame(stored, expected);
+}
+
+/**
+ * @param {Tx} tx
+ * @param {IDBObjectStore} store
+ * @param {IDBKeyRange | undefined} keys
+ * @param {(there: Map<IDBValidKey, unknown>) => void} then
+ */
+function readRange(tx, store, keys, then) {
+  tx.read(store.getAllKeys(keys), (found) =>
+    tx.read(store.getAll(keys), (values) => then(new Map(found.map((key, index) => [key, values[index]])))),
+  );
 }
 
 /**
@@ -400,7 +454,7 @@ function updateQueue(tx, { fence, records, removed }, found) {
       if (!there.has(key)) continue;
       tx.read(queue.get(key), (value) => {
         // A write that another tab discarded meanwhile must not be sent.
-        if (isSame(value, DISCARDED)) return;
+        if (isMark(value)) return;
         queue.put(bytes, key);
         found.queue.push([key, undefined]);
       });
@@ -418,48 +472,47 @@ function foldQueue(tx, { fence, records, removed, isRepeated }, found) {
   checkFence(tx, fence);
   const queue = tx.store("pendingMutations");
   const named = [...records.map(([key]) => key), ...removed];
-  const all = range(Math.min(...named), Math.max(...named));
-  tx.read(queue.getAllKeys(all), (keys) =>
-    tx.read(queue.getAll(all), (values) => {
-      const there = new Map(keys.map((key, index) => [key, values[index]]));
-      // What another tab discarded meanwhile is not there.
-      for (const [key, value] of there) if (isSame(value, DISCARDED)) there.delete(key);
-      const isDone =
-        isRepeated &&
-        records.every(([key, bytes]) => isSame(there.get(key), bytes)) &&
-        !removed.some((key) => there.has(key));
-      if (!isDone) {
-        if (!named.every((key) => there.has(key))) return;
-        for (const [key, bytes] of records) queue.put(bytes, key);
-        for (const key of removed) queue.delete(key);
-      }
-      for (const key of named) found.queue.push([key, undefined]);
-    }),
-  );
+  readRange(tx, queue, range(Math.min(...named), Math.max(...named)), (there) => {
+    // What another tab discarded meanwhile is not there.
+    for (const [key, value] of there) if (isMark(value)) there.delete(key);
+    const isDone =
+      isRepeated &&
+      records.every(([key, bytes]) => isSame(there.get(key), bytes)) &&
+      !removed.some((key) => there.has(key));
+    if (!isDone) {
+      if (!named.every((key) => there.has(key))) return;
+      for (const [key, bytes] of records) queue.put(bytes, key);
+      for (const key of removed) queue.delete(key);
+    }
+    for (const key of named) found.queue.push([key, undefined]);
+  });
 }
 
 /**
  * For a tab that does not lead: what the leader is sending at this moment has another record by now, and stays.
  * @type {Plan["issue"]}
  */
-function discard(tx, { records, removed }, found) {
+function discard(tx, { records, formers }, found) {
   found.hasKeys = true;
   const queue = tx.store("pendingMutations");
-  for (const [key, bytes] of records) {
+  for (const [number, key, expected] of formers) {
+    const mark = records[number]?.[1];
     tx.read(queue.get(key), (value) => {
-      if (!isSame(value, bytes)) return;
-      queue.put(DISCARDED, key);
+      // A repeated request finds the mark that it put.
+      if (!isSame(value, mark) && !isSame(value, expected)) return;
+      queue.put(mark, key);
       found.queue.push([key, undefined]);
     });
   }
-  for (const key of removed) {
-    queue.delete(key);
-    found.queue.push([key, undefined]);
-  }
 }
 
-/** What stands in the place of the record of a discarded write. The core knows it too. */
-const DISCARDED = new TextEncoder().encode('{"format":1,"state":"discarded"}');
+/** How the mark begins that stands in the place of the record of a discarded write. The core knows it too. */
+const MARK = new TextEncoder().encode('{"format":1,"state":"discarded"');
+
+/** @param {unknown} value */
+function isMark(value) {
+  return isSame(bytesOf(value)?.subarray(0, MARK.length), MARK);
+}
 
 /** @type {Plan["issue"]} */
 function commit(tx, request) {

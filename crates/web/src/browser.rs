@@ -101,6 +101,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn remove(this: &StoreRequest, key: f64);
     #[wasm_bindgen(method)]
+    pub(crate) fn replace(this: &StoreRequest, number: f64, key: f64, expected: Option<&[u8]>);
+    #[wasm_bindgen(method)]
     pub(crate) fn unqueue(this: &StoreRequest, key: f64, seq: f64);
     #[wasm_bindgen(method, js_name = expectReplica)]
     pub(crate) fn expect_replica(this: &StoreRequest, bytes: &[u8]);

@@ -1,6 +1,6 @@
 //! What the browser tells: numbers of `js/`, read once and here.
 
-use syncline_core::client::{Input, RequestId, StorageFailure, StorageKind, StoredReplica, StoredValue, TabMessage};
+use syncline_core::client::{Former, Input, RequestId, StorageFailure, StorageKind, StoredReplica, StoredValue, TabMessage};
 use syncline_protocol::{ErrorBody, Identity};
 use wasm_bindgen::prelude::*;
 
@@ -74,7 +74,11 @@ fn tab_message(text: String, data: &JsValue) -> TabMessage {
     let number = |index| to_u64(found.key(NUMBERS, index));
     let (fence, put, remove) = (number(0), || records(found, RECORDS), || keys(found, REMOVED));
     let kind = match text.as_str() {
-        "enqueue" => StorageKind::Enqueue { records: bytes(RECORDS).collect(), remove: remove() },
+        "enqueue" => {
+            // Which of the records took whose place makes no difference here.
+            let formers = remove().into_iter().map(|key| Former { number: 0, key, expect: None }).collect();
+            StorageKind::Enqueue { records: bytes(RECORDS).collect(), formers }
+        }
         "updateQueue" => StorageKind::UpdateQueue { fence, put: put(), remove: remove() },
         "foldQueue" => StorageKind::FoldQueue { fence, put: put(), remove: remove() },
         "commit" => {
@@ -84,7 +88,7 @@ fn tab_message(text: String, data: &JsValue) -> TabMessage {
         }
         "compact" => StorageKind::Compact { fence, generation: number(1), put: put(), delete: remove() },
         // Of what was discarded the keys say everything, and nothing else concerns this tab.
-        "discard" => StorageKind::Discard { expect: Vec::new(), remove: Vec::new() },
+        "discard" => StorageKind::Discard { key: 0, expect: Vec::new(), mark: Vec::new() },
         _ => StorageKind::DeleteGeneration { fence, first: 0, last: 0 },
     };
     TabMessage::Stored(kind, keys(found, QUEUE))

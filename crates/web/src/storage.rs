@@ -1,6 +1,6 @@
 //! Where the engine's storage requests go: they are handed to `js/storage.js` piece by piece.
 
-use syncline_core::client::{StorageKind, StorageRequest};
+use syncline_core::client::{Former, StorageKind, StorageRequest};
 use wasm_bindgen::JsValue;
 
 use crate::browser::{Channel, Store, StoreRequest};
@@ -70,16 +70,24 @@ impl Storage {
 fn request(kind: &StorageKind) -> StoreRequest {
     let new = |name, fence| StoreRequest::new(name, to_f64(fence), 0.0, 0.0);
     match kind {
-        StorageKind::Enqueue { records, remove } => {
-            let request = exchange(new("enqueue", 0), &[], remove);
+        StorageKind::Enqueue { records, formers } => {
+            let request = new("enqueue", 0);
             for record in records {
                 request.put(0.0, record);
+            }
+            for Former { number, key, expect } in formers {
+                request.replace(to_f64(*number as u64), to_f64(*key), expect.as_deref());
             }
             request
         }
         StorageKind::UpdateQueue { fence, put, remove } => exchange(new("updateQueue", *fence), put, remove),
         StorageKind::FoldQueue { fence, put, remove } => exchange(new("foldQueue", *fence), put, remove),
-        StorageKind::Discard { expect, remove } => exchange(new("discard", 0), expect, remove),
+        StorageKind::Discard { key, expect, mark } => {
+            let request = new("discard", 0);
+            request.put(to_f64(*key), mark);
+            request.replace(0.0, to_f64(*key), Some(expect));
+            request
+        }
         StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
             let request = exchange(new("commit", *fence), put, delete);
             if let Some(expect) = expect {

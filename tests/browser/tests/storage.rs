@@ -5,7 +5,7 @@
 use syncline_browser_tests::page::{eval, eval_async, replace_global, tasks, uncaught, unique_name, watch_for_uncaught};
 use syncline_browser_tests::raw_stores::{self, cursor, delete, exists, hold_queue, let_go, records};
 use syncline_browser_tests::store::TestStore;
-use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_core::client::{Former, StorageFailure, StorageKind, StoredReplica, StoredValue};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -35,7 +35,7 @@ impl Opened {
 
     async fn enqueue(&self, records: &[&str]) -> Vec<u64> {
         let records = records.iter().map(|record| record.as_bytes().to_vec()).collect();
-        match self.run(StorageKind::Enqueue { records, remove: Vec::new() }).await {
+        match self.run(StorageKind::Enqueue { records, formers: Vec::new() }).await {
             Ok(StoredValue::Keys(keys)) => keys,
             other => panic!("{other:?}"),
         }
@@ -243,7 +243,7 @@ async fn a_connection_makes_way_for_an_upgrade_and_says_so() {
     delete(&name).await;
     let reason = "another tab upgrades or deletes the database; reload this one";
     assert_eq!(store.lost().await, StorageFailure::Unavailable(reason.to_owned()));
-    let failure = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await.unwrap_err();
+    let failure = store.run(StorageKind::Enqueue { records: vec![vec![1]], formers: Vec::new() }).await.unwrap_err();
     assert!(matches!(failure, StorageFailure::Unavailable(_)), "{failure:?}");
 }
 
@@ -261,7 +261,9 @@ async fn the_quota_shows_at_the_end_of_the_transaction() {
            request.addEventListener('success', () => this.transaction.abort());
            return request }",
     );
-    let result = opened.run(StorageKind::Enqueue { records: vec![vec![1]], remove: first.clone() }).await;
+    let result = opened
+        .run(StorageKind::Enqueue { records: vec![vec![1]], formers: vec![Former { number: 0, key: first[0], expect: None }] })
+        .await;
     eval("IDBObjectStore.prototype.add = add");
     assert_eq!(result, Err(StorageFailure::Full));
     assert_eq!(opened.texts("pendingMutations").await, ["acknowledged"]);
@@ -319,7 +321,7 @@ async fn a_transaction_that_hangs_is_given_up_and_leaves_nothing() {
     let store = TestStore::with_limit(500);
     store.open(&name).await.unwrap();
     hold_queue(&name).await;
-    let result = store.run(StorageKind::Enqueue { records: vec![vec![1]], remove: Vec::new() }).await;
+    let result = store.run(StorageKind::Enqueue { records: vec![vec![1]], formers: Vec::new() }).await;
     assert_eq!(result, Err(StorageFailure::Unavailable("a transaction took longer than 0.5 s".to_owned())));
     let_go().await;
     assert!(records(&name, "pendingMutations").await.is_empty());
@@ -336,7 +338,7 @@ async fn a_commit_under_way_at_the_limit_is_not_reported_as_failed() {
         "globalThis.abort = IDBTransaction.prototype.abort;
          IDBTransaction.prototype.abort = function () { letGo(); throw new DOMException('committing', 'InvalidStateError') }",
     );
-    let result = store.run(StorageKind::Enqueue { records: vec![b"late".to_vec()], remove: Vec::new() }).await;
+    let result = store.run(StorageKind::Enqueue { records: vec![b"late".to_vec()], formers: Vec::new() }).await;
     eval("IDBTransaction.prototype.abort = abort");
     assert_eq!(result, Ok(StoredValue::Keys(vec![1])));
 }
@@ -388,7 +390,7 @@ async fn a_connection_the_browser_closed_is_opened_again_and_the_request_repeate
            throw new DOMException('closed', 'InvalidStateError') }",
     );
     let both = [b"a", b"b"]
-        .map(|record| opened.store.begin(StorageKind::Enqueue { records: vec![record.to_vec()], remove: Vec::new() }));
+        .map(|record| opened.store.begin(StorageKind::Enqueue { records: vec![record.to_vec()], formers: Vec::new() }));
     for id in both {
         assert!(opened.store.answer(id).await.is_ok());
     }
@@ -424,10 +426,10 @@ async fn a_write_whose_end_was_not_heard_is_stored_once() {
            Object.defineProperty(IDBTransaction.prototype, 'oncomplete', oncomplete) } })",
     );
     let records = [b"one", b"two"].map(|record| record.to_vec()).to_vec();
-    let written = store.run(StorageKind::Enqueue { records, remove: Vec::new() }).await;
+    let written = store.run(StorageKind::Enqueue { records, formers: Vec::new() }).await;
     assert_eq!(written, Ok(StoredValue::Keys(vec![1, 2])));
     // The same bytes once more, on purpose: they are no repetition.
-    let again = store.run(StorageKind::Enqueue { records: vec![b"two".to_vec()], remove: Vec::new() }).await;
+    let again = store.run(StorageKind::Enqueue { records: vec![b"two".to_vec()], formers: Vec::new() }).await;
     assert_eq!(again, Ok(StoredValue::Keys(vec![3])));
 }
 
@@ -445,8 +447,9 @@ async fn a_database_that_was_cleared_is_not_made_again() {
            indexedDB.deleteDatabase(this.name);
            throw new DOMException('closed', 'InvalidStateError') }",
     );
-    let both = ["b", "c"]
-        .map(|record| opened.store.begin(StorageKind::Enqueue { records: vec![record.as_bytes().to_vec()], remove: Vec::new() }));
+    let both = ["b", "c"].map(|record| {
+        opened.store.begin(StorageKind::Enqueue { records: vec![record.as_bytes().to_vec()], formers: Vec::new() })
+    });
     for id in both {
         let cleared = Err(StorageFailure::Unavailable("site data was cleared".to_owned()));
         assert_eq!(opened.store.answer(id).await, cleared);

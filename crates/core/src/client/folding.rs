@@ -10,7 +10,7 @@ use syncline_protocol::{ChangeKind, Intent, OpId, limits};
 
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, Mutation, MutationState, Parked};
-use super::{Client, Event, RequestId, StorageFailure, StorageKind, StoredValue};
+use super::{Client, Event, StorageFailure, StorageKind, StoredValue};
 
 /// Most writes folded into one at a time.
 const RUN_MAX: usize = 1_000;
@@ -18,11 +18,12 @@ const RUN_MAX: usize = 1_000;
 /// Writes that become one.
 #[derive(Debug)]
 pub(crate) struct Fold {
-    pub(crate) id: RequestId,
     /// In order.
     pub(crate) places: Vec<QueuePlace>,
     /// The intent of the first from then on; empty when nothing is left of them.
     text: String,
+    /// The writes on disk that the first stands for from then on.
+    stands_for: Vec<OpId>,
 }
 
 impl Client {
@@ -50,14 +51,21 @@ impl Client {
                 return true;
             }
             let mut put = Vec::new();
-            if let (false, Some(mutation)) = (fold.text.is_empty(), self.queue.get(*place)) {
-                put.push((remove.remove(0), mutation.encode_with(&fold.text, &MutationState::Pending, None)));
+            if let (false, Some(survivor)) = (fold.text.is_empty(), self.queue.get(*place)) {
+                let mut survivor = survivor.clone();
+                survivor.text.clone_from(&fold.text);
+                for place in fold.places.iter().skip(1) {
+                    if let Some(other) = self.queue.get(*place) {
+                        survivor.stand_for(other);
+                    }
+                }
+                put.push((remove.remove(0), survivor.record()));
+                fold.stands_for = survivor.stands_for;
             }
-            fold.id = self.request_id();
-            let fence = self.storage.fence;
-            self.storage.note_mark(fold.id);
-            self.request_as(fold.id, StorageKind::FoldQueue { fence, put, remove });
-            self.push.fold = Some(fold);
+            let (id, fence) = (self.request_id(), self.storage.fence);
+            self.storage.note_mark(id);
+            self.request_as(id, StorageKind::FoldQueue { fence, put, remove });
+            self.push.fold = Some((id, fold));
             return true;
         }
         false
@@ -113,7 +121,7 @@ impl Client {
                 }
                 number += 1;
             }
-            return Some(Fold { id: RequestId(0), places, text: String::new() });
+            return Some(Fold { places, text: String::new(), stands_for: Vec::new() });
         }
         let intent = &mut self.queue.get_mut(*first)?.intent;
         let mut exchange = |intent: &mut Intent| {
@@ -125,7 +133,7 @@ impl Client {
         exchange(intent);
         let text = intent.freeze();
         exchange(intent);
-        Some(Fold { id: RequestId(0), places, text: text.ok()? })
+        Some(Fold { places, text: text.ok()?, stands_for: Vec::new() })
     }
 
     /// The disk has it, or there is none.
@@ -137,12 +145,16 @@ impl Client {
             survivor = Some(intent.op_id.clone());
             mutation.intent = intent;
             mutation.text.clone_from(&fold.text);
+            if !fold.stands_for.is_empty() {
+                mutation.stands_for.clone_from(&fold.stands_for);
+            }
             gone = rest;
         }
-        let mut keys = Vec::new();
         for place in gone {
             let Some(mutation) = self.queue.remove(*place) else { continue };
-            keys.extend(mutation.replaces);
+            for (key, record) in &mutation.replaces {
+                self.discard_record(*key, record.clone(), mutation.mark());
+            }
             let op_id = mutation.intent.op_id;
             self.notify(match &survivor {
                 Some(by) => Event::MutationReplaced { op_id, by: by.clone() },
@@ -150,7 +162,6 @@ impl Client {
             });
         }
         self.refresh_rows(&rows);
-        self.remove_from_queue(&keys);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Memory as a mirror of the disk: what other tabs stored is done in memory too, and what does not fit is read again.
 
-use super::mutation_record::{DISCARDED, Mutation, MutationRecordError, MutationState, Record};
+use syncline_protocol::OpId;
+
+use super::mutation_record::{Mutation, MutationRecordError, MutationState, Record, is_mark};
 use super::names::EntityIndex;
 use super::replica_record::{ReplicaRecord, first_key};
 use super::segment::read_segment;
 use super::storage_flow::Records;
-use super::{Client, Event, Output, StorageFailure, StorageKind};
+use super::{Client, Event, Former, Output, StorageFailure, StorageKind};
 
 /// Transactions heard of while the disk is being read; with more, it is read again.
 const HEARD_MAX: usize = 256;
@@ -125,15 +127,14 @@ impl Client {
     }
 
     fn note_gone(&mut self, kind: &StorageKind, keys: &[u64]) {
-        let nothing = Vec::new();
-        let (removed, applied) = match kind {
-            StorageKind::Enqueue { remove, .. }
-            | StorageKind::UpdateQueue { remove, .. }
-            | StorageKind::FoldQueue { remove, .. } => (remove.as_slice(), &nothing),
-            StorageKind::Discard { .. } => (keys, &nothing),
-            StorageKind::Commit { remove_queue, .. } => ([].as_slice(), remove_queue),
+        let (mut removed, mut applied) = (Vec::new(), [].as_slice());
+        match kind {
+            StorageKind::Enqueue { formers, .. } => removed = gone_formers(formers, keys),
+            StorageKind::UpdateQueue { remove, .. } | StorageKind::FoldQueue { remove, .. } => removed.clone_from(remove),
+            StorageKind::Discard { .. } => removed = keys.to_vec(),
+            StorageKind::Commit { remove_queue, .. } => applied = remove_queue,
             StorageKind::Compact { .. } | StorageKind::DeleteGeneration { .. } | StorageKind::Quarantine { .. } => return,
-        };
+        }
         let gone = removed
             .iter()
             .map(|key| (*key, Departure::Removed))
@@ -153,18 +154,20 @@ impl Client {
     /// Does in memory what another tab did on disk; says whether it fits.
     fn mirror(&mut self, kind: StorageKind, keys: &[u64]) -> bool {
         match kind {
-            StorageKind::Enqueue { records, remove } => {
-                // What is known already may have got further since.
-                let is_new = |(key, _): &(u64, Vec<u8>)| self.queue.find_key(*key).is_none() && self.departure(*key).is_none();
+            StorageKind::Enqueue { records, formers } => {
+                // What is known already may have got further since. What was not added has no key.
+                let is_new = |(key, _): &(u64, Vec<u8>)| {
+                    *key != 0 && self.queue.find_key(*key).is_none() && self.departure(*key).is_none()
+                };
                 let records = keys.iter().copied().zip(records).filter(is_new).collect();
                 self.take_records(records);
-                self.forget_records(&remove);
+                self.forget_records(&gone_formers(&formers, keys));
                 self.write_is_ready();
             }
             StorageKind::UpdateQueue { fence, mut put, remove } => {
                 if self.is_deposed_by(fence) {
                     // What is gone is gone for ever, however late the word.
-                    put.retain(|(_, record)| record == DISCARDED);
+                    put.retain(|(_, record)| is_mark(record));
                 }
                 self.rewrite_records(put, &remove);
             }
@@ -248,7 +251,7 @@ impl Client {
         for (key, bytes) in records {
             match Mutation::decode(key, &bytes) {
                 Ok(Record::Write(mutation)) => self.take_mutation(*mutation, &mut dirty),
-                Ok(Record::Discarded) => self.record_is_gone(key, Departure::Removed, &mut dirty),
+                Ok(Record::Discarded(stood_for)) => self.mark_found(key, &stood_for, &mut dirty),
                 Err(MutationRecordError::TooNew) => self.degrade(&StorageFailure::TooNew),
                 Err(MutationRecordError::Corrupt) => {}
             }
@@ -256,27 +259,43 @@ impl Client {
         self.refresh_rows(&dirty);
     }
 
+    /// The mark of a discarded write, which stood for others.
+    pub(super) fn mark_found(&mut self, key: u64, stood_for: &[OpId], dirty: &mut Vec<(EntityIndex, String)>) {
+        self.record_is_gone(key, Departure::Removed, dirty);
+        for op_id in stood_for {
+            let former = self.queue.find(op_id);
+            if let Some(key) = former.and_then(|place| self.queue.get(place)).and_then(Mutation::key) {
+                self.record_is_gone(key, Departure::Removed, dirty);
+            }
+        }
+    }
+
     /// Takes a write as it lies on disk: a new one, or another state of one that is known.
     pub(super) fn take_mutation(&mut self, mutation: Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
+        self.replace_formers(&mutation, dirty);
         let Some(place) = self.queue.find(&mutation.intent.op_id) else {
-            if mutation.key().and_then(|key| self.tabs.mirror.departure(key)).is_none() {
-                self.replace_former(&mutation, dirty);
-                if let Some(place) = self.queue.push(Box::new(mutation)) {
-                    dirty.append(&mut self.overlay_insert(place));
-                }
+            if mutation.key().and_then(|key| self.tabs.mirror.departure(key)).is_none()
+                && let Some(place) = self.queue.push(Box::new(mutation))
+            {
+                dirty.append(&mut self.overlay_insert(place));
             }
             return;
         };
         let Some(known) = self.queue.get(place).filter(|known| known.key() == mutation.key()) else { return };
-        if known.text != mutation.text {
+        if known.text != mutation.text || known.stands_for != mutation.stands_for {
             dirty.append(&mut self.rows_of(place));
             self.overlay_forget(place);
             self.queue.rewrite(place, mutation.intent, mutation.text);
+            if let Some(known) = self.queue.get_mut(place) {
+                known.stands_for = mutation.stands_for;
+            }
             dirty.append(&mut self.overlay_insert(place));
         }
         let op_id = match self.queue.get(place) {
-            // Nothing follows upon a failure, so another word about it is an older one.
-            Some(known) if known.state != mutation.state && known.state.is_open() => known.intent.op_id.clone(),
+            // Nothing but another reason follows upon a failure, so an open write is an older word.
+            Some(known) if known.state != mutation.state && (known.state.is_open() || !mutation.state.is_open()) => {
+                known.intent.op_id.clone()
+            }
             Some(_) | None => return,
         };
         if let Some(known) = self.queue.get_mut(place) {
@@ -330,13 +349,15 @@ impl Client {
         self.refresh_rows(&dirty);
     }
 
-    /// A write that another tab made in place of one that is known here.
-    fn replace_former(&mut self, mutation: &Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
-        let Some(former) = mutation.instead_of.as_ref().and_then(|op_id| self.queue.find(op_id)) else { return };
-        dirty.append(&mut self.rows_of(former));
-        let Some(former) = self.queue.remove(former) else { return };
-        self.left_queue(former.key());
-        self.notify(Event::MutationReplaced { op_id: former.intent.op_id, by: mutation.intent.op_id.clone() });
+    /// A write in whose place another tab put this one.
+    fn replace_formers(&mut self, mutation: &Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
+        for op_id in &mutation.stands_for {
+            let Some(former) = self.queue.find(op_id) else { continue };
+            dirty.append(&mut self.rows_of(former));
+            let Some(former) = self.queue.remove(former) else { continue };
+            self.left_queue(former.key());
+            self.notify(Event::MutationReplaced { op_id: former.intent.op_id, by: mutation.intent.op_id.clone() });
+        }
     }
 
     /// How a record that is not here left the queue; `None` for one that was never here.
@@ -365,4 +386,10 @@ impl Client {
             Departure::Removed => self.notify(Event::MutationRemoved { op_id }),
         }
     }
+}
+
+/// The records that others took the place of.
+fn gone_formers(formers: &[Former], keys: &[u64]) -> Vec<u64> {
+    let is_gone = |former: &&Former| keys.get(former.number).is_some_and(|key| *key != 0);
+    formers.iter().filter(is_gone).map(|former| former.key).collect()
 }

@@ -4,6 +4,7 @@ use syncline_protocol::json::{JsonError, Object, Reader, Slot};
 use syncline_protocol::{ErrorDetail, Intent, OpId, Timestamp};
 
 use super::replica_record::read_number;
+use super::storage_flow::Records;
 
 const FORMAT: u64 = 1;
 
@@ -62,10 +63,10 @@ pub(crate) struct Mutation {
     pub(crate) parked: Parked,
     /// Whether it stands aside while the view is made without it.
     pub(crate) aside: bool,
-    /// The write that this one was made of, for the tabs that know that one.
-    pub(crate) instead_of: Option<OpId>,
-    /// Records of writes that this one stands for. They go once this one is on disk, so that at no time neither is.
-    pub(crate) replaces: Vec<u64>,
+    /// Writes whose place this one took, for the tabs that know those: what it was made of, and what was folded into it.
+    pub(crate) stands_for: Vec<OpId>,
+    /// Their records that are on disk. They go in the transaction that brings this one there, so that at no time neither is.
+    pub(crate) replaces: Records,
 }
 
 /// Whether an open write is held back.
@@ -85,7 +86,7 @@ struct Stored<'a> {
     intent: Option<&'a str>,
     error: Option<ErrorDetail>,
     first_sent_at: Option<u64>,
-    instead_of: Option<String>,
+    stands_for: Vec<OpId>,
 }
 
 impl<'a> Stored<'a> {
@@ -93,27 +94,51 @@ impl<'a> Stored<'a> {
         let mut stored = Self::default();
         let mut reader = Reader::new(text);
         reader.members(
-            &mut [("state", Slot::Text(&mut stored.state)), ("intent", Slot::Raw(&mut stored.intent))],
+            &mut [("state", Slot::Text(&mut stored.state))],
             &mut [
+                ("intent", Slot::Raw(&mut stored.intent)),
                 ("error", Slot::OptionalNested(&mut |reader| stored.error = Some(ErrorDetail::read(reader)))),
                 ("first_sent_at", Slot::OptionalUint(&mut stored.first_sent_at)),
-                ("instead_of", Slot::OptionalText(&mut stored.instead_of)),
+                ("stands_for", Slot::OptionalNested(&mut |reader| stored.stands_for = read_op_ids(reader))),
             ],
         );
         reader.finish().map(|()| stored)
     }
 }
 
-/// What stands in the place of the record of a discarded write until the next tab takes the lead: who finds no record knows
-/// that the write was applied.
-pub(crate) const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+/// How the mark begins that stands in the place of the record of a discarded write: who finds neither a record nor a mark knows
+/// that the write was applied, or the one that stands for it.
+const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
+
+/// Most writes that one stands for; the oldest are forgotten first.
+const STANDS_FOR_MAX: usize = 1_000;
+
+/// Whether a record is the mark of a discarded write.
+pub(crate) fn is_mark(record: &[u8]) -> bool {
+    record.starts_with(MARK)
+}
+
+fn read_op_ids(reader: &mut Reader<'_>) -> Vec<OpId> {
+    let mut op_ids = Vec::new();
+    let mut list = reader.array();
+    while reader.next_item(&mut list) {
+        op_ids.extend(OpId::parse(reader.text()).ok());
+    }
+    op_ids
+}
+
+fn write_op_ids(object: &mut Object<'_>, op_ids: &[OpId]) {
+    if !op_ids.is_empty() {
+        object.texts("stands_for", &mut op_ids.iter().map(OpId::as_str));
+    }
+}
 
 /// What a record of the queue holds.
 #[derive(Debug)]
 pub(crate) enum Record {
     Write(Box<Mutation>),
-    /// The application discarded the write that was here.
-    Discarded,
+    /// The application discarded the write that was here, which stood for these.
+    Discarded(Vec<OpId>),
 }
 
 /// Why stored bytes are no mutation record.
@@ -134,7 +159,7 @@ impl Mutation {
             first_sent_at: None,
             parked: Parked::No,
             aside: false,
-            instead_of: None,
+            stands_for: Vec::new(),
             replaces: Vec::new(),
         }
     }
@@ -154,42 +179,57 @@ impl Mutation {
 
     /// Encodes it in a given state. `Applied` is stored as sent: after a crash the server answers from its stored outcome.
     pub(crate) fn encode(&self, state: &MutationState, first_sent_at: Option<Timestamp>) -> Vec<u8> {
-        self.encode_with(&self.text, state, first_sent_at)
-    }
-
-    /// The same with another intent.
-    pub(crate) fn encode_with(&self, text: &str, state: &MutationState, first_sent_at: Option<Timestamp>) -> Vec<u8> {
         let (state, error) = match state {
             MutationState::Pending => ("pending", None),
             MutationState::Sent | MutationState::Applied(_) => ("sent", None),
             MutationState::Failed(error) => ("failed", Some(error)),
         };
-        let mut out = Vec::with_capacity(text.len() + 100);
+        let mut out = Vec::with_capacity(self.text.len() + 100);
         let mut object = Object::begin(&mut out);
         object.uint("format", FORMAT);
         object.text("state", state);
-        object.raw("intent", text);
+        object.raw("intent", &self.text);
         match error {
             Some(error) => error.write(object.name("error")),
             None => object.raw("error", "null"),
         }
         object.uint_or_null("first_sent_at", first_sent_at.map(|at| at.0));
-        if let Some(op_id) = &self.instead_of {
-            object.text("instead_of", op_id.as_str());
-        }
+        write_op_ids(&mut object, &self.stands_for);
         object.end();
         out
     }
 
+    /// Its record as it is on disk, unless the disk has yet to hear what became of it.
+    pub(crate) fn record(&self) -> Vec<u8> {
+        self.encode(&self.state, self.first_sent_at)
+    }
+
+    /// What stands in its place on disk once it is discarded.
+    pub(crate) fn mark(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        object.uint("format", FORMAT);
+        object.text("state", "discarded");
+        write_op_ids(&mut object, &self.stands_for);
+        object.end();
+        out
+    }
+
+    /// Takes the place of another one.
+    pub(crate) fn stand_for(&mut self, other: &Self) {
+        self.stands_for.extend_from_slice(&other.stands_for);
+        self.stands_for.push(other.intent.op_id.clone());
+        self.stands_for.drain(..self.stands_for.len().saturating_sub(STANDS_FOR_MAX));
+    }
     pub(crate) fn decode(key: u64, bytes: &[u8]) -> Result<Record, MutationRecordError> {
-        if bytes == DISCARDED {
-            return Ok(Record::Discarded);
-        }
         let record = std::str::from_utf8(bytes).map_err(|_| MutationRecordError::Corrupt)?;
         if read_number(record, "format").ok_or(MutationRecordError::Corrupt)? != FORMAT {
             return Err(MutationRecordError::TooNew);
         }
         let stored = Stored::read(record).map_err(|_| MutationRecordError::Corrupt)?;
+        if stored.state == "discarded" {
+            return Ok(Record::Discarded(stored.stands_for));
+        }
         let text = stored.intent.unwrap_or_default().to_owned();
         let intent = Intent::parse(&text).map_err(|_| MutationRecordError::Corrupt)?;
         let state = match (stored.state.as_str(), stored.error) {
@@ -201,7 +241,7 @@ impl Mutation {
         let mut mutation = Self::new(intent, text, Durability::Stored(key));
         mutation.state = state;
         mutation.first_sent_at = stored.first_sent_at.map(Timestamp);
-        mutation.instead_of = stored.instead_of.and_then(|op_id| OpId::parse(op_id).ok());
+        mutation.stands_for = stored.stands_for;
         Ok(Record::Write(Box::new(mutation)))
     }
 }

@@ -1,6 +1,6 @@
 //! Taking over what lies on disk.
 
-use syncline_protocol::ErrorCode;
+use syncline_protocol::{ErrorCode, OpId};
 
 use super::base::Generation;
 use super::connection::Phase;
@@ -10,6 +10,9 @@ use super::replica_record::{ReplicaRecord, ReplicaRecordError};
 use super::segment::{SegmentError, read_segment};
 use super::storage_flow::explain;
 use super::{Client, Event, StorageFailure, StorageKind, StoredReplica};
+
+/// Marks of discarded writes that stay on disk when a tab takes the lead.
+const MARKS_KEPT: usize = 100;
 
 /// What the records of a database turned out to be.
 #[derive(Debug, Default)]
@@ -107,8 +110,8 @@ impl Client {
             }
             dirty = self.overlay.touched();
         }
-        for key in &queue.discarded {
-            self.record_is_gone(*key, Departure::Removed, &mut dirty);
+        for (key, stood_for) in &queue.marks {
+            self.mark_found(*key, stood_for, &mut dirty);
         }
         let known = self.known_when_read();
         let found: Vec<u64> = queue.mutations.iter().filter_map(Mutation::key).collect();
@@ -122,7 +125,7 @@ impl Client {
         self.refresh_rows(&dirty);
         if leads {
             self.mend(findings);
-            self.remove_from_queue(&queue.discarded);
+            self.remove_marks(&queue.marks);
         }
         Ok(())
     }
@@ -148,6 +151,12 @@ impl Client {
         let is_open = mutation.state.is_open();
         let how = if is_open { Departure::Applied(self.record.shown.seq) } else { Departure::Removed };
         self.record_is_gone(key, how, dirty);
+    }
+
+    /// Removes the oldest marks. The others stay for tabs that have not heard of them, however long these were frozen.
+    fn remove_marks(&mut self, marks: &[(u64, Vec<OpId>)]) {
+        let keys: Vec<u64> = marks.iter().map(|(key, _)| *key).take(marks.len().saturating_sub(MARKS_KEPT)).collect();
+        self.remove_from_queue(&keys);
     }
 
     pub(super) fn open_failed(&mut self, failure: &StorageFailure) {
@@ -202,7 +211,7 @@ impl Client {
         self.config.queue_only = is_put_off;
         self.load_queue(queue.mutations);
         if stored.leads {
-            self.remove_from_queue(&queue.discarded);
+            self.remove_marks(&queue.marks);
         }
         for position in 0.. {
             let Some(entity) = self.names.at(position) else { break };
@@ -286,8 +295,8 @@ impl Client {
 #[derive(Debug, Default)]
 struct StoredQueue {
     mutations: Vec<Mutation>,
-    /// The keys of discarded writes.
-    discarded: Vec<u64>,
+    /// The keys of discarded writes, with those they stood for.
+    marks: Vec<(u64, Vec<OpId>)>,
     damaged: bool,
 }
 
@@ -296,7 +305,7 @@ fn decode_queue(queue: &[(u64, Vec<u8>)]) -> Result<StoredQueue, StorageFailure>
     for (key, bytes) in queue {
         match Mutation::decode(*key, bytes) {
             Ok(Record::Write(mutation)) => found.mutations.push(*mutation),
-            Ok(Record::Discarded) => found.discarded.push(*key),
+            Ok(Record::Discarded(stood_for)) => found.marks.push((*key, stood_for)),
             Err(MutationRecordError::TooNew) => return Err(StorageFailure::TooNew),
             Err(MutationRecordError::Corrupt) => found.damaged = true,
         }

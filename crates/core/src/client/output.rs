@@ -67,18 +67,30 @@ pub struct StorageRequest {
     pub kind: StorageKind,
 }
 
+/// A record of the queue whose place another one takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Which of the new records takes it: its number in the request.
+    pub number: usize,
+    /// Its key.
+    pub key: u64,
+    /// What it must be, byte for byte; `None`: anything but the mark of a discarded write.
+    pub expect: Option<Vec<u8>>,
+}
+
 /// What to do with the database. `docs/storage.md` names the stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageKind {
-    /// Strict. Adds records to the queue and removes those they replace; gives the keys of the new ones.
+    /// Strict. Adds records to the queue in place of others, which it removes; gives the key of each. One is not added, and its
+    /// key is 0, when a record whose place it takes is not as expected: another tab was faster.
     Enqueue {
         /// Mutation records, in order.
         records: Vec<Vec<u8>>,
-        /// Keys to remove.
-        remove: Vec<u64>,
+        /// What they take the place of.
+        formers: Vec<Former>,
     },
-    /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there. What was
-    /// discarded counts as not there, unless it is to be removed.
+    /// Strict. Checks the fence, then rewrites and removes records of the queue; gives the keys that were there. The mark of a
+    /// discarded write counts as not there, unless it is to be removed.
     UpdateQueue {
         /// What the stored fence must be.
         fence: u64,
@@ -98,12 +110,15 @@ pub enum StorageKind {
         /// Keys to remove.
         remove: Vec<u64>,
     },
-    /// Strict. Discards records of the queue, for a tab that does not lead; gives the keys that it discarded or removed.
+    /// Strict. Puts the mark of a discarded write in the place of a record of the queue, for a tab that does not lead; gives
+    /// its key, or none when the record is not as expected: whatever was sent meanwhile stays.
     Discard {
-        /// Those that become the mark of a discarded write, if they are these bytes: whatever was sent meanwhile stays.
-        expect: Vec<(u64, Vec<u8>)>,
-        /// Those that are removed as they are.
-        remove: Vec<u64>,
+        /// Its key.
+        key: u64,
+        /// What it must be, byte for byte.
+        expect: Vec<u8>,
+        /// What it becomes.
+        mark: Vec<u8>,
     },
     /// Relaxed. Checks the fence and the replica record, then writes rows and the new replica record, and removes
     /// acknowledged mutations.

@@ -44,7 +44,7 @@ enum Stage {
 pub(crate) struct PushFlow {
     flight: Option<Flight>,
     /// What is being folded on disk, before a batch is made of what is left.
-    pub(crate) fold: Option<Fold>,
+    pub(crate) fold: Option<(RequestId, Fold)>,
     /// Whether the disk refused to fold: the next batch goes as it is.
     pub(crate) skips_fold: bool,
     backoff: Backoff,
@@ -76,7 +76,7 @@ impl PushFlow {
 
     /// Whether the write may be on its way to the server or to its mark on disk.
     pub(crate) fn carries(&self, place: QueuePlace) -> bool {
-        let folds = || self.fold.as_ref().is_some_and(|fold| fold.places.contains(&place));
+        let folds = || self.fold.as_ref().is_some_and(|(_, fold)| fold.places.contains(&place));
         folds() || self.flight.as_ref().is_some_and(|flight| flight.writes.iter().any(|(other, _)| *other == place))
     }
 }
@@ -171,7 +171,7 @@ impl Client {
 
     /// The batch was marked or folded, or could not be.
     pub(super) fn batch_marked(&mut self, request: RequestId, result: Result<StoredValue, StorageFailure>) {
-        if let Some(fold) = self.push.fold.take_if(|fold| fold.id == request) {
+        if let Some((_, fold)) = self.push.fold.take_if(|(id, _)| *id == request) {
             return self.fold_stored(&fold, result);
         }
         if self.push.flight.as_ref().is_none_or(|flight| flight.id != request.0 || flight.stage != Stage::Marking) {
@@ -258,6 +258,7 @@ impl Client {
     /// Another tab sends from here on.
     pub(super) fn forget_push(&mut self) {
         self.push.flight = None;
+        self.push.fold = None;
         self.push.processed.clear();
     }
 
@@ -399,7 +400,7 @@ impl Client {
         if let Some(mutation) = failed
             && let Some(key) = mutation.key()
         {
-            let record = mutation.encode(&mutation.state, mutation.first_sent_at);
+            let record = mutation.record();
             let op_id = mutation.intent.op_id.clone();
             self.store_state(key, record, Some(op_id));
         }
@@ -419,7 +420,7 @@ impl Client {
             dirty.append(&mut self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { break };
             removed.extend(mutation.key().map(|key| (key, seq)));
-            replaced.extend(mutation.replaces);
+            replaced.extend(mutation.replaces.iter().map(|(key, _)| *key));
         }
         self.refresh_rows(&dirty);
         self.remove_from_queue(&replaced);

@@ -33,14 +33,13 @@ impl Client {
             changes = self.changes_of(place);
         }
         let all = self.with_dependents(place, &[]);
-        self.check_lead(place, false)?;
         self.set_aside(&all, true);
         let accepted = self.accept(changes);
         match &accepted {
             Ok(accepted) => {
                 let old = self.take_out(place, false);
-                self.supersede(place, old, &accepted.op_id, Vec::new());
-                self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())), Vec::new());
+                self.supersede(place, old, &accepted.op_id);
+                self.go_on(&all, Some((op_id.clone(), accepted.op_id.clone())));
             }
             Err(_) => self.set_aside(&all, false),
         }
@@ -54,11 +53,10 @@ impl Client {
     pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
         let place = self.withdrawable(now, op_id, false)?;
         let all = self.with_dependents(place, &[]);
-        self.check_lead(place, all.len() == 1)?;
         self.set_aside(&all, true);
-        let keys = self.take_out(place, true).map(|old| old.replaces).unwrap_or_default();
+        self.take_out(place, true);
         self.notify(Event::MutationRemoved { op_id: op_id.clone() });
-        self.go_on(&all, None, keys);
+        self.go_on(&all, None);
         Ok(())
     }
 
@@ -67,7 +65,7 @@ impl Client {
     pub(super) fn rebase(&mut self, place: QueuePlace, unsent: &[QueuePlace]) -> Vec<QueuePlace> {
         let mut all = self.with_dependents(place, unsent);
         self.set_aside(&all, true);
-        self.go_on(&all, None, Vec::new());
+        self.go_on(&all, None);
         all.retain(|place| self.queue.get(*place).is_some_and(|it| matches!(it.state, MutationState::Failed(_))));
         all
     }
@@ -87,15 +85,6 @@ impl Client {
             (false, false) => "it may have reached the server",
         };
         Err(ClientError::WrongState { op_id: op_id.as_str().to_owned(), state: mutation.state.name(), problem })
-    }
-
-    /// What the leader may be sending at this moment, another tab can take back alone, and only if it was not sent.
-    fn check_lead(&self, place: QueuePlace, is_alone: bool) -> Result<(), ClientError> {
-        let Some(mutation) = self.queue.get(place).filter(|it| it.state.is_open() && !is_alone && !self.tabs.leads) else {
-            return Ok(());
-        };
-        let (op_id, state) = (mutation.intent.op_id.as_str().to_owned(), mutation.state.name());
-        Err(ClientError::WrongState { op_id, state, problem: "another tab may be sending it" })
     }
 
     /// A write and those that were not sent and depend on it, directly or through others, in order.
@@ -125,9 +114,8 @@ impl Client {
         self.refresh_rows(&rows);
     }
 
-    /// Makes writes that stood aside anew, in order; what failed or stays held on another one does so in the same order. `keys`
-    /// are records to remove with theirs.
-    fn go_on(&mut self, places: &[QueuePlace], by: Option<(OpId, OpId)>, mut keys: Vec<u64>) {
+    /// Makes writes that stood aside anew, in order; what failed or stays held on another one does so in the same order.
+    fn go_on(&mut self, places: &[QueuePlace], by: Option<(OpId, OpId)>) {
         let mut held = Waiting::default();
         let mut replaced: Vec<(OpId, OpId)> = by.into_iter().collect();
         for place in places {
@@ -153,21 +141,21 @@ impl Client {
             match made {
                 Ok(accepted) => {
                     let old = old.or_else(|| self.take_out(*place, false));
-                    keys = self.supersede(*place, old, &accepted.op_id, keys);
+                    self.supersede(*place, old, &accepted.op_id);
                     if is_held && let Some(place) = self.queue.find(&accepted.op_id) {
                         held.add(place, place);
                     }
                     replaced.push((op_id, accepted.op_id));
                 }
                 Err(error) => {
-                    if let Some(mutation) = self.queue.get_mut(*place) {
-                        mutation.aside = false;
+                    self.set_aside(&[*place], false);
+                    // What becomes of it otherwise is the leader's to say, who hears of the same.
+                    if self.tabs.leads {
+                        self.fail_mutation_with(*place, ErrorCode::DependencyFailed, &error.to_string());
                     }
-                    self.fail_mutation_with(*place, ErrorCode::DependencyFailed, &error.to_string());
                 }
             }
         }
-        self.remove_from_queue(&keys);
     }
 
     /// Puts a write that another failed one holds behind what it depends on. Whether it fits is seen when nothing holds it; its
@@ -179,20 +167,17 @@ impl Client {
         (self.enqueue(Intent { op_id, after, issued_at, schema, changes }), Some(old))
     }
 
-    /// One write stands for another that was taken out: once that one is on disk, the records of this one and those of `keys` go.
-    /// Gives what could not be handed over.
-    fn supersede(&mut self, place: QueuePlace, old: Option<Box<Mutation>>, by: &OpId, mut keys: Vec<u64>) -> Vec<u64> {
+    /// One write takes the place of another that was taken out: once that one is on disk, the other's record goes.
+    fn supersede(&mut self, place: QueuePlace, old: Option<Box<Mutation>>, by: &OpId) {
         if let Some(mut old) = old
             && let Some(stands) = self.queue.find(by)
             && let Some(again) = self.queue.get_mut(stands)
         {
-            again.replaces = take(&mut keys);
-            again.replaces.append(&mut old.replaces);
-            again.instead_of = Some(old.intent.op_id.clone());
+            again.replaces = take(&mut old.replaces);
+            again.stand_for(&old);
             self.storage.note_superseded(place, stands);
             self.notify(Event::MutationReplaced { op_id: old.intent.op_id, by: by.clone() });
         }
-        keys
     }
 
     /// Takes a write out of queue and view, in memory and on disk.
@@ -200,25 +185,24 @@ impl Client {
         let rows = self.rows_of(place);
         let Some(old) = self.take_out(place, true) else { return };
         self.refresh_rows(&rows);
-        self.remove_from_queue(&old.replaces);
         self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
     }
 
-    /// Takes a write out of the queue; it names the records that are to go with it. One that is `discarded` leaves a mark.
+    /// Takes a write out of the queue; it names the records that are to go with it, unless it is `discarded`: then they become
+    /// marks.
     fn take_out(&mut self, place: QueuePlace, discarded: bool) -> Option<Box<Mutation>> {
         let mut mutation = self.queue.remove(place)?;
         // The next `Enqueue` leaves out what the queue no longer has.
         if mutation.durability == Durability::Storing {
-            self.storage.note_discarded(place);
+            self.storage.note_withdrawn(place, &mutation);
         }
-        let (key, state) = (mutation.key(), &mutation.state);
-        match key {
-            Some(key) if discarded && state.is_open() => {
-                self.discard_record(key, mutation.encode(state, mutation.first_sent_at));
-            }
-            key => {
-                self.left_queue(key);
-                mutation.replaces.extend(key);
+        if let Some(key) = mutation.key() {
+            self.left_queue(Some(key));
+            mutation.replaces.push((key, mutation.record()));
+        }
+        if discarded {
+            for (key, record) in take(&mut mutation.replaces) {
+                self.discard_record(key, record, mutation.mark());
             }
         }
         Some(mutation)

@@ -5,9 +5,11 @@ use syncline_protocol::{ErrorCode, ErrorDetail, OpId, limits};
 use super::compaction::Compaction;
 use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{DISCARDED, Durability};
+use super::mutation_record::{Durability, Mutation};
 use super::replica_record::first_key;
-use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
+use super::{
+    Client, EntityIndex, Event, Former, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue,
+};
 use crate::planted;
 
 /// Where things are kept.
@@ -79,10 +81,23 @@ enum Purpose {
     Compact(Box<Compaction>),
     /// Records of the queue rewritten or removed.
     Queue(QueueUpdate),
-    /// Records discarded by a tab that does not lead: those that had to be as they were known.
-    Discard(Vec<u64>),
+    /// A record discarded by a tab that does not lead.
+    Discard(u64),
     /// Nothing depends on the reply.
     Tidy,
+}
+
+/// A write that was taken out of the queue while its record was under way to the disk.
+#[derive(Debug)]
+struct Withdrawn {
+    place: QueuePlace,
+    /// What stands for it.
+    by: Option<QueuePlace>,
+    record: Vec<u8>,
+    /// What its record becomes when nothing stands for it.
+    mark: Vec<u8>,
+    /// The records that go when its own arrives.
+    replaces: Vec<u64>,
 }
 
 /// State of the storage side.
@@ -103,8 +118,7 @@ pub(crate) struct StorageFlow {
     compaction: CompactionState,
     /// The highest number of a generation that was ever used here.
     pub(crate) last_generation: u64,
-    /// Records under way to the disk that are not wanted any more, and what stands for them.
-    discarded: Vec<(QueuePlace, Option<QueuePlace>)>,
+    withdrawn: Vec<Withdrawn>,
     /// What the disk refused to change in the queue: asked again with the next change, or on the next connection.
     owed: QueueUpdate,
 }
@@ -200,15 +214,16 @@ impl StorageFlow {
         self.unstored.push(place);
     }
 
-    pub(crate) fn note_discarded(&mut self, place: QueuePlace) {
-        self.discarded.push((place, None));
+    pub(crate) fn note_withdrawn(&mut self, place: QueuePlace, mutation: &Mutation) {
+        let replaces = mutation.replaces.iter().map(|(key, _)| *key).collect();
+        self.withdrawn.push(Withdrawn { place, by: None, record: mutation.record(), mark: mutation.mark(), replaces });
     }
 
     /// One write stands for another: a record that is under way for that one stays until this one is on disk.
     pub(crate) fn note_superseded(&mut self, place: QueuePlace, by: QueuePlace) {
-        for (discarded, stands) in &mut self.discarded {
-            if (*discarded == place || *stands == Some(place)) && !planted::is(11) {
-                *stands = Some(by);
+        for withdrawn in &mut self.withdrawn {
+            if (withdrawn.place == place || withdrawn.by == Some(place)) && !planted::is(11) {
+                withdrawn.by = Some(by);
             }
         }
     }
@@ -274,46 +289,42 @@ impl Client {
         if !self.storage.has_disk {
             return;
         }
-        if !self.tabs.leads {
-            if !update.remove.is_empty() {
-                let kind = StorageKind::Discard { expect: Vec::new(), remove: update.remove };
-                self.request(Purpose::Discard(Vec::new()), kind);
-            }
-            return;
-        }
-        if !(update.put.is_empty() && update.remove.is_empty()) {
+        // What becomes of other records is the leader's to say.
+        if self.tabs.leads && !(update.put.is_empty() && update.remove.is_empty()) {
             let fence = self.storage.fence;
             let (put, remove) = (update.put.clone(), update.remove.clone());
             self.request(Purpose::Queue(update), StorageKind::UpdateQueue { fence, put, remove });
         }
     }
 
-    /// Leaves the mark of a discarded write in the place of its record. A tab that does not lead does so only if the record is
+    /// Puts the mark of a discarded write in the place of a record. A tab that does not lead does so only if the record is
     /// still this one: the leader may be sending the write.
-    pub(super) fn discard_record(&mut self, key: u64, record: Vec<u8>) {
+    pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mark: Vec<u8>) {
         self.left_queue(Some(key));
         if self.tabs.leads {
             self.storage.owed.forget_record(key);
-            self.storage.owed.put.push((key, DISCARDED.to_vec()));
+            self.storage.owed.put.push((key, mark));
             return self.repeat_queue_update();
         }
-        let kind = StorageKind::Discard { expect: vec![(key, record)], remove: Vec::new() };
-        self.request(Purpose::Discard(vec![key]), kind);
+        self.request(Purpose::Discard(key), StorageKind::Discard { key, expect, mark });
     }
 
-    fn discarded(&mut self, keys: &[u64], result: &Result<StoredValue, StorageFailure>) {
-        let removed = match result {
-            Ok(StoredValue::Keys(removed)) => removed.as_slice(),
-            Ok(StoredValue::Done) | Err(_) => &[],
-        };
-        for key in keys.iter().filter(|key| !removed.contains(key)) {
+    fn discarded(&mut self, key: u64, result: Result<StoredValue, StorageFailure>) {
+        match result {
+            Ok(StoredValue::Keys(keys)) if keys.contains(&key) => {}
             // It was sent, or another tab discarded it too: the disk knows.
-            self.tabs.mirror.is_back(*key);
-            self.read_storage();
+            Ok(_) => self.stays_on_disk(key),
+            Err(failure) => {
+                self.stays_on_disk(key);
+                self.degrade(&failure);
+            }
         }
-        if let Err(failure) = result {
-            self.degrade(failure);
-        }
+    }
+
+    /// A record that was to leave the disk is still there, or somebody else removed it.
+    fn stays_on_disk(&mut self, key: u64) {
+        self.tabs.mirror.is_back(key);
+        self.read_storage();
     }
 
     /// The disk did not take a change of the queue: without it a reload brings the former state back.
@@ -396,22 +407,25 @@ impl Client {
         if self.storage.enqueueing || self.storage.unstored.is_empty() {
             return;
         }
-        let mut records = Vec::new();
-        let mut remove = Vec::new();
-        let mut places = Vec::new();
+        let (mut records, mut formers, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let leads = self.tabs.leads;
         for place in std::mem::take(&mut self.storage.unstored) {
             let Some(mutation) = self.queue.get_mut(place) else { continue };
             mutation.durability = Durability::Storing;
-            remove.extend_from_slice(&mutation.replaces);
-            records.push(mutation.encode(&mutation.state, mutation.first_sent_at));
+            for (key, record) in &mutation.replaces {
+                // Who leads knows what becomes of a record; the others may not have heard.
+                let expect = (!leads).then(|| record.clone());
+                formers.push(Former { number: records.len(), key: *key, expect });
+            }
+            records.push(mutation.record());
             places.push(place);
         }
         if !places.is_empty() {
             self.storage.enqueueing = true;
             if planted::is(12) {
-                self.enqueued(&places, Ok(StoredValue::Keys(places.iter().map(|_| 0).collect())));
+                self.enqueued(&places, Ok(StoredValue::Keys((1..).take(places.len()).collect())));
             }
-            self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records, remove });
+            self.request(Purpose::Enqueue(places), StorageKind::Enqueue { records, formers });
         }
     }
 
@@ -460,7 +474,7 @@ impl Client {
                 Ok(_) => self.push.report_processed(update.processed),
                 Err(failure) => self.queue_update_failed(update, &failure),
             },
-            Purpose::Discard(keys) => self.discarded(&keys, &result),
+            Purpose::Discard(key) => self.discarded(key, result),
             Purpose::Tidy => {}
         }
     }
@@ -469,31 +483,17 @@ impl Client {
         self.storage.enqueueing = false;
         match result {
             Ok(StoredValue::Keys(keys)) if keys.len() == places.len() => {
-                let (mut remove, mut dirty) = (Vec::new(), Vec::new());
+                let mut dirty = Vec::new();
                 for (place, key) in places.iter().zip(keys) {
-                    if let Some(mutation) = self.queue.get_mut(*place) {
-                        let replaced = std::mem::take(&mut mutation.replaces);
-                        self.durable(*place, Durability::Stored(key));
-                        // It may have failed while it was on its way to the disk.
-                        self.store_failure(*place);
-                        for key in replaced {
-                            // The disk may have been read before.
-                            self.record_is_gone(key, Departure::Removed, &mut dirty);
-                        }
-                        if let Some(how) = self.departure(key) {
-                            // Another tab found it on the disk and was faster.
-                            self.record_is_gone(key, how, &mut dirty);
-                        }
-                    } else if let Some(at) = self.storage.discarded.iter().position(|(discarded, _)| discarded == place) {
-                        let (_, by) = self.storage.discarded.swap_remove(at);
-                        match by.and_then(|by| self.queue.get_mut(by)) {
-                            Some(by) => by.replaces.push(key),
-                            None => remove.push(key),
-                        }
+                    if self.queue.get(*place).is_none() {
+                        self.withdrawn_stored(*place, key);
+                    } else if key == 0 {
+                        self.came_too_late(*place);
+                    } else {
+                        self.is_stored(*place, key, &mut dirty);
                     }
                 }
                 self.refresh_rows(&dirty);
-                self.remove_from_queue(&remove);
             }
             result => {
                 let failure = result.err().unwrap_or_else(|| StorageFailure::Corrupt("keys are missing".to_owned()));
@@ -508,6 +508,47 @@ impl Client {
                     self.durable(*place, Durability::MemoryOnly);
                 }
             }
+        }
+    }
+
+    fn is_stored(&mut self, place: QueuePlace, key: u64, dirty: &mut Vec<(EntityIndex, String)>) {
+        let replaced = self.queue.get_mut(place).map(|mutation| std::mem::take(&mut mutation.replaces)).unwrap_or_default();
+        self.durable(place, Durability::Stored(key));
+        // It may have failed while it was on its way to the disk.
+        self.store_failure(place);
+        for (key, _) in replaced {
+            // The disk may have been read before.
+            self.record_is_gone(key, Departure::Removed, dirty);
+        }
+        if let Some(how) = self.departure(key) {
+            // Another tab found it on the disk and was faster.
+            self.record_is_gone(key, how, dirty);
+        }
+    }
+
+    /// The record of a write arrived that was taken out of the queue meanwhile.
+    fn withdrawn_stored(&mut self, place: QueuePlace, key: u64) {
+        let Some(at) = self.storage.withdrawn.iter().position(|withdrawn| withdrawn.place == place) else { return };
+        let Withdrawn { by, record, mark, replaces, .. } = self.storage.withdrawn.swap_remove(at);
+        if key == 0 {
+            // What stands for it finds the same.
+            return;
+        }
+        match by.and_then(|by| self.queue.get_mut(by)) {
+            Some(by) => {
+                by.replaces.retain(|(key, _)| !replaces.contains(key));
+                by.replaces.push((key, record));
+            }
+            None => self.discard_record(key, record, mark),
+        }
+    }
+
+    /// Another tab was faster: what this write was to take the place of was sent, discarded, or something else stands for it.
+    fn came_too_late(&mut self, place: QueuePlace) {
+        let replaced = self.queue.get_mut(place).map(|mutation| std::mem::take(&mut mutation.replaces)).unwrap_or_default();
+        self.lose(place, ErrorCode::NotSupported, "another tab was faster: the write was sent, discarded, edited or tried again");
+        for (key, _) in replaced {
+            self.stays_on_disk(key);
         }
     }
 

@@ -303,10 +303,11 @@ impl Client {
 
     /// Nobody answered for the leader, or it is time to ask.
     pub(super) fn leader_is_silent(&mut self) {
+        let asked = std::mem::take(&mut self.tabs.is_asking);
         if self.link.phase != Phase::Following {
             return;
         }
-        if self.tabs.is_asking {
+        if asked {
             self.outputs.push(Output::TakeLead);
             self.ask_later();
         } else {

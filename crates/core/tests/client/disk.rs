@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_core::client::{Former, StorageFailure, StorageKind, StoredReplica, StoredValue};
 
-/// What stands in the place of a discarded write.
-pub(crate) const DISCARDED: &[u8] = br#"{"format":1,"state":"discarded"}"#;
+/// Whether this stands in the place of a discarded write.
+pub(crate) fn is_mark(record: &[u8]) -> bool {
+    record.starts_with(br#"{"format":1,"state":"discarded""#)
+}
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DiskState {
@@ -64,8 +66,9 @@ impl Disk {
             self.failing -= 1;
             return Err(StorageFailure::Full);
         }
+        let mut folds = Vec::new();
         if let StorageKind::FoldQueue { put, remove, .. } = &kind {
-            self.note_folds(put, remove);
+            folds = self.folds(put, remove);
         }
         let strict = matches!(
             kind,
@@ -75,6 +78,9 @@ impl Disk {
                 | StorageKind::Discard { .. }
         );
         let result = self.now.execute(kind);
+        if result.as_ref().is_ok_and(|value| *value != StoredValue::Keys(Vec::new())) {
+            self.folded.extend(folds);
+        }
         if strict {
             self.history.clear();
         }
@@ -84,40 +90,41 @@ impl Disk {
 }
 
 impl Disk {
+    /// What stands for a write that was folded, if it came to anything.
+    pub(crate) fn stands_for<'a>(&'a self, mut op_id: &'a str) -> Option<&'a str> {
+        while let Some(survivor) = self.folded.get(op_id) {
+            op_id = survivor.as_deref()?;
+        }
+        Some(op_id)
+    }
+
     /// From the request alone one can tell what becomes of each record: the last one put before it stands for it.
-    fn note_folds(&mut self, put: &[(u64, Vec<u8>)], remove: &[u64]) {
+    fn folds(&self, put: &[(u64, Vec<u8>)], remove: &[u64]) -> Vec<(String, Option<String>)> {
         let op_id = |record: &[u8]| {
             let record: serde_json::Value = serde_json::from_slice(record).unwrap();
-            record["intent"]["op_id"].as_str().unwrap().to_owned()
+            record["intent"]["op_id"].as_str().map(str::to_owned)
         };
+        let mut folds = Vec::new();
         for key in remove {
             let survivor = put.iter().rfind(|(survivor, _)| survivor < key);
             assert_eq!(survivor.is_some(), !put.is_empty(), "what comes to nothing has a request of its own");
-            if let Some(record) = self.now.queue.get(key) {
-                self.folded.insert(op_id(record), survivor.map(|(_, record)| op_id(record)));
+            if let Some(gone) = self.now.queue.get(key).and_then(|record| op_id(record)) {
+                folds.push((gone, survivor.and_then(|(_, record)| op_id(record))));
             }
         }
+        folds
     }
 }
 
 impl DiskState {
     fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
         match kind {
-            StorageKind::Enqueue { records, remove } => {
-                self.queue.retain(|key, _| !remove.contains(key));
-                let mut keys = Vec::new();
-                for record in records {
-                    self.next_queue_key += 1;
-                    self.queue.insert(self.next_queue_key, record);
-                    keys.push(self.next_queue_key);
-                }
-                return Ok(StoredValue::Keys(keys));
-            }
+            StorageKind::Enqueue { records, formers } => return Ok(StoredValue::Keys(self.enqueue(records, &formers))),
             StorageKind::UpdateQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let mut keys = Vec::new();
                 for (key, record) in put {
-                    if let Some(place) = self.queue.get_mut(&key).filter(|place| **place != DISCARDED) {
+                    if let Some(place) = self.queue.get_mut(&key).filter(|place| !is_mark(place)) {
                         *place = record;
                         keys.push(key);
                     }
@@ -130,15 +137,20 @@ impl DiskState {
             StorageKind::FoldQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let keys: Vec<u64> = put.iter().map(|(key, _)| *key).chain(remove.clone()).collect();
-                if !keys.iter().all(|key| self.queue.contains_key(key)) {
+                if !keys.iter().all(|key| self.queue.get(key).is_some_and(|record| !is_mark(record))) {
                     return Ok(StoredValue::Keys(Vec::new()));
                 }
                 self.queue.extend(put);
                 self.queue.retain(|key, _| !remove.contains(key));
                 return Ok(StoredValue::Keys(keys));
             }
-            StorageKind::Discard { expect, remove } => {
-                return Ok(StoredValue::Keys(self.discard(expect, &remove)));
+            StorageKind::Discard { key, expect, mark } => {
+                let found = self.queue.get_mut(&key).filter(|record| **record == expect);
+                let is_there = found.is_some();
+                if let Some(record) = found {
+                    *record = mark;
+                }
+                return Ok(StoredValue::Keys(is_there.then_some(key).into_iter().collect()));
             }
             StorageKind::Commit { fence, expect, replica, put, delete, remove_queue } => {
                 self.check_fence(fence)?;
@@ -177,23 +189,32 @@ impl DiskState {
         Ok(StoredValue::Done)
     }
 
-    fn discard(&mut self, expect: Vec<(u64, Vec<u8>)>, remove: &[u64]) -> Vec<u64> {
+    fn enqueue(&mut self, records: Vec<Vec<u8>>, formers: &[Former]) -> Vec<u64> {
         let mut keys = Vec::new();
-        for (key, record) in expect {
-            if self.queue.get(&key) == Some(&record) {
-                self.queue.insert(key, DISCARDED.to_vec());
-                keys.push(key);
+        for (number, record) in records.into_iter().enumerate() {
+            let formers = formers.iter().filter(|former| former.number == number);
+            let stands = |former: &Former| match (self.queue.get(&former.key), &former.expect) {
+                (Some(record), Some(expect)) => record == expect,
+                (Some(record), None) => !is_mark(record),
+                (None, _) => false,
+            };
+            if formers.clone().all(stands) {
+                for former in formers {
+                    self.queue.remove(&former.key);
+                }
+                self.next_queue_key += 1;
+                self.queue.insert(self.next_queue_key, record);
+                keys.push(self.next_queue_key);
+            } else {
+                keys.push(0);
             }
-        }
-        for key in remove {
-            keys.extend(self.queue.remove(key).map(|_| *key));
         }
         keys
     }
 
     /// The writes that lie in the queue.
     pub(crate) fn writes(&self) -> usize {
-        self.queue.values().filter(|record| *record != DISCARDED).count()
+        self.queue.values().filter(|record| !is_mark(record)).count()
     }
 
     fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {
