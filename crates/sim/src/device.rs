@@ -1,10 +1,18 @@
 //! A device: its databases, its clock, who sits at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use syncline_protocol::Identity;
 
 use crate::disk::Disk;
+use crate::world::TabId;
+
+/// The Web Lock of one replica.
+#[derive(Debug, Default)]
+pub(crate) struct Lock {
+    pub(crate) holder: Option<TabId>,
+    pub(crate) line: VecDeque<TabId>,
+}
 
 /// One device.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub(crate) struct Device {
     pub(crate) known: BTreeMap<String, Identity>,
     /// Databases by identity.
     pub(crate) disks: BTreeMap<(Option<String>, Option<String>), Disk>,
+    /// Who leads each replica, and who stands in line for that.
+    pub(crate) locks: BTreeMap<(Option<String>, Option<String>), Lock>,
     /// When the disk has done what it was asked.
     pub(crate) disk_free_at: u64,
     /// By how much its clock is ahead of the world's.
@@ -40,12 +50,18 @@ impl Device {
             token: String::new(),
             known: BTreeMap::new(),
             disks: BTreeMap::new(),
+            locks: BTreeMap::new(),
             disk_free_at: 0,
             clock_ahead: 0,
             partitioned_until: 0,
             failing_opens: 0,
             awaits_token: false,
         }
+    }
+
+    /// The lock of an identity's database.
+    pub(crate) fn lock(&mut self, identity: &Identity) -> &mut Lock {
+        self.locks.entry((identity.user_id.clone(), identity.tenant_id.clone())).or_default()
     }
 
     /// The database of an identity.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use syncline_core::client::{StorageFailure, StorageKind, StoredReplica, StoredValue};
+use syncline_core::client::{Former, StorageFailure, StorageKind, StoredReplica, StoredValue};
 use syncline_core::planted;
 
 /// The stores of one database.
@@ -44,6 +44,14 @@ enum Step {
     Fence(u64),
 }
 
+/// What stands in the place of the record of a discarded write, as in `transaction.js`.
+const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
+
+/// Whether this stands in the place of a discarded write.
+pub(crate) fn is_mark(record: &[u8]) -> bool {
+    record.starts_with(MARK)
+}
+
 /// A transaction that a power cut may undo, if it is relaxed.
 #[derive(Debug)]
 struct Unflushed {
@@ -52,9 +60,6 @@ struct Unflushed {
 }
 
 /// One database of one device.
-/// What stands in the place of a discarded write.
-const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
-
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// What every tab reads.
@@ -71,21 +76,23 @@ pub(crate) struct Disk {
 impl Disk {
     /// Reads everything as the next leader.
     pub(crate) fn open(&mut self) -> StoredReplica {
-        let fence = self.now.fence + 1;
-        self.apply(vec![Step::Fence(fence)], false);
-        StoredReplica { leads: true, ..self.read(fence) }
+        self.apply(vec![Step::Fence(self.now.fence + 1)], false);
+        StoredReplica { leads: true, ..self.read(None) }
     }
 
-    /// What an open with this fence gives.
-    pub(crate) fn read(&self, fence: u64) -> StoredReplica {
+    /// Reads everything, or no rows when the replica record is the one that is known.
+    pub(crate) fn read(&self, known: Option<&[u8]>) -> StoredReplica {
+        let is_known = known.is_some() && known == self.now.replica.as_deref();
         let records = self.now.entities.iter().map(|(key, bytes)| (*key, bytes.to_vec()));
         let queue = self.now.queue.iter().map(|(key, record)| (*key, record.bytes.to_vec()));
         StoredReplica {
-            replica: self.now.replica.as_deref().map(<[u8]>::to_vec),
-            records: records.collect(),
+            replica: self.now.replica.as_deref().filter(|_| !is_known).map(<[u8]>::to_vec),
+            records: if is_known { Vec::new() } else { records.collect() },
             queue: queue.collect(),
-            fence,
-            ..StoredReplica::default()
+            fence: self.now.fence,
+            leads: false,
+            is_known,
+            memory: None,
         }
     }
 
@@ -142,9 +149,14 @@ impl Disk {
             }
             return Err(failure);
         }
-        let strict =
-            matches!(kind, StorageKind::Enqueue { .. } | StorageKind::UpdateQueue { .. } | StorageKind::FoldQueue { .. })
-                && !planted::is(32);
+        let is_of_queue = matches!(
+            kind,
+            StorageKind::Enqueue { .. }
+                | StorageKind::UpdateQueue { .. }
+                | StorageKind::FoldQueue { .. }
+                | StorageKind::Discard { .. }
+        );
+        let strict = is_of_queue && !planted::is(32);
         let folds = if let StorageKind::FoldQueue { put, remove, .. } = &kind { self.folds(put, remove) } else { Vec::new() };
         let (steps, value) = self.now.plan(kind)?;
         if value != StoredValue::Keys(Vec::new()) {
@@ -193,12 +205,13 @@ impl Stores {
             StorageKind::UpdateQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let there = |key: &u64| self.queue.contains_key(key);
-                let is_write = |key: &u64| self.queue.get(key).is_some_and(|record| !record.bytes.starts_with(MARK));
-                let puts = put.iter().map(|(key, _)| *key).filter(is_write);
-                let keys = puts.chain(remove.iter().copied().filter(there)).collect();
+                // A write that another tab discarded meanwhile must not be sent.
+                let is_wanted = |key: &u64| self.is_write(*key);
+                let wanted = put.iter().map(|(key, _)| *key).filter(is_wanted);
+                let keys = wanted.chain(remove.iter().copied().filter(there)).collect();
                 steps.extend(
                     put.into_iter()
-                        .filter(|(key, _)| is_write(key))
+                        .filter(|(key, _)| is_wanted(key))
                         .map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))),
                 );
                 steps.extend(remove.into_iter().filter(there).map(|key| Step::Queue(key, None)));
@@ -207,7 +220,7 @@ impl Stores {
             StorageKind::FoldQueue { fence, put, remove } => {
                 self.check_fence(fence)?;
                 let keys: Vec<u64> = put.iter().map(|(key, _)| *key).chain(remove.iter().copied()).collect();
-                if !keys.iter().all(|key| self.queue.contains_key(key)) {
+                if !keys.iter().all(|key| self.is_write(*key)) {
                     return Ok((steps, StoredValue::Keys(Vec::new())));
                 }
                 steps.extend(put.into_iter().map(|(key, bytes)| Step::Queue(key, Some(Queued::new(bytes)))));
@@ -251,7 +264,7 @@ impl Stores {
     fn enqueue(&self, records: Vec<Vec<u8>>, formers: &[Former], steps: &mut Vec<Step>) -> Vec<u64> {
         let stands = |former: &Former| {
             let stored = self.queue.get(&former.key).map(|stored| &*stored.bytes);
-            stored.is_some_and(|stored| former.expect.as_ref().map_or(!stored.starts_with(MARK), |expect| stored == *expect))
+            stored.is_some_and(|stored| former.expect.as_ref().map_or(!is_mark(stored), |expect| stored == *expect))
         };
         let mut keys = Vec::new();
         let mut last_key = self.last_queue_key;
@@ -267,6 +280,11 @@ impl Stores {
             steps.push(Step::Queue(last_key, Some(Queued::new(record))));
         }
         keys
+    }
+
+    /// Whether a record is there, and no mark of a discarded write.
+    fn is_write(&self, key: u64) -> bool {
+        self.queue.get(&key).is_some_and(|record| !is_mark(&record.bytes))
     }
 
     fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {

@@ -1,6 +1,6 @@
 //! What goes wrong, as often as the options say.
 
-use syncline_core::client::StorageFailure;
+use syncline_core::client::{Input, StorageFailure};
 
 use crate::world::{Event, TENANTS, TabId, USERS, World};
 
@@ -193,6 +193,10 @@ impl World {
             if self.fault.permille(500) {
                 let most = *self.fault.pick(&[1_000, 60_000, 1_800_000]);
                 let pause = self.fault.between(1, most);
+                if self.fault.permille(500) {
+                    // The browser says so first.
+                    self.give(tab, Input::LeadLost);
+                }
                 self.freeze(tab, pause);
             }
         }

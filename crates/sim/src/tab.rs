@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use syncline_core::client::{
     Client, ClientConfig, Connection, Event as ClientEvent, Input, Output, StorageFailure, StorageKind, StorageRequest,
-    StorageState,
+    StorageState, StoredValue, TabMessage,
 };
 use syncline_protocol::{Identity, Timestamp};
 
@@ -34,6 +34,8 @@ pub(crate) struct Tab {
     pub(crate) deferred: Vec<Event>,
     /// Its timers fire once a minute.
     pub(crate) throttled: bool,
+    /// How many messages it sent to other tabs.
+    pub(crate) told: u64,
     /// Requests to the database without an answer.
     pub(crate) storing: u64,
     /// What a JavaScript cache built of deltas holds: each entity's version and rows.
@@ -50,13 +52,11 @@ pub(crate) struct Tab {
     pub(crate) looks: u64,
 }
 
-/// Tabs that a device has at once.
-const TABS_MAX: usize = 1;
-
 impl World {
     /// Opens a tab on a device.
     pub(crate) fn open_tab(&mut self, device: usize) {
-        if self.tabs.values().filter(|tab| tab.device == device).count() >= TABS_MAX {
+        let open = self.tabs.values().filter(|tab| tab.device == device).count() as u64;
+        if open >= self.options.tabs {
             return;
         }
         let id = self.new_id();
@@ -74,6 +74,7 @@ impl World {
             frozen_until: 0,
             deferred: Vec::new(),
             throttled: false,
+            told: 0,
             storing: 0,
             mirror: BTreeMap::new(),
             dirty: true,
@@ -93,6 +94,7 @@ impl World {
         if let Some(link) = tab.link {
             self.after(1, Event::Break(link));
         }
+        self.leave_locks(id, tab.device);
         self.writes_of_tab_end(id);
     }
 
@@ -177,10 +179,14 @@ impl World {
         }
         match output {
             Output::ResolveIdentity => self.ask(id, Ask::Identity),
-            Output::OpenStorage { identity } => {
-                let delay = self.disk_delay();
-                self.after(delay, Event::Open(id, identity));
+            Output::OpenStorage { identity } => self.on_disk(id, Event::Open(id, identity)),
+            Output::ReadStorage { known } => {
+                let identity = self.identity_of(id);
+                self.on_disk(id, Event::Read(id, identity, known));
             }
+            Output::TakeLead => self.take_lead(id),
+            Output::Resign => self.resign(id),
+            Output::TellTabs(text) => self.tell_tabs(id, &TabMessage::Said(text)),
             Output::Store(request) => self.request_store(id, request),
             Output::OpenSocket => self.open_socket(id),
             Output::CloseSocket { .. } => self.close_socket(id),
@@ -195,40 +201,155 @@ impl World {
         if self.disk.permille(30) { self.disk.between(20, 800) } else { self.disk.between(1, 12) }
     }
 
-    /// Transactions of one device run one after another.
-    fn request_store(&mut self, id: TabId, request: StorageRequest) {
+    /// What one device's tabs ask of its disk is done in order.
+    fn on_disk(&mut self, id: TabId, event: Event) {
         let delay = self.disk_delay();
         let Some(tab) = self.tabs.get_mut(&id) else { return };
-        let Some(identity) = tab.client.status().identity else { return };
         tab.storing += 1;
         let device = &mut self.devices[tab.device];
         device.disk_free_at = device.disk_free_at.max(self.now) + delay;
         let at = device.disk_free_at;
-        self.at(at, Event::Store(id, identity, request));
+        self.at(at, event);
     }
 
-    /// Opens the database of a tab's identity.
+    fn request_store(&mut self, id: TabId, request: StorageRequest) {
+        let identity = self.identity_of(id);
+        self.on_disk(id, Event::Store(id, identity, request));
+    }
+
+    fn identity_of(&self, id: TabId) -> Identity {
+        self.tabs.get(&id).and_then(|tab| tab.client.status().identity).unwrap_or_default()
+    }
+
+    /// The device of a tab whose question to the disk is answered now.
+    fn answered_by_disk(&mut self, id: TabId) -> Option<usize> {
+        let tab = self.tabs.get_mut(&id)?;
+        tab.storing -= 1;
+        Some(tab.device)
+    }
+
+    /// Opens the database of a tab's identity; it leads if nobody does.
     pub(crate) fn open_database(&mut self, id: TabId, identity: &Identity) {
         let hangs = self.strikes(self.options.open);
-        let Some(tab) = self.tabs.get(&id) else { return };
-        let device = &mut self.devices[tab.device];
+        let Some(number) = self.answered_by_disk(id) else { return };
+        let device = &mut self.devices[number];
         if hangs || device.failing_opens > 0 {
             device.failing_opens = device.failing_opens.saturating_sub(1);
             let failure = StorageFailure::Unavailable("opening took too long".to_owned());
             return self.after(if hangs { 5_000 } else { 5 }, Event::Input(id, Input::OpenFailed(failure)));
         }
-        let stored = device.disk(identity).open();
+        let lock = device.lock(identity);
+        let leads = lock.holder.is_none();
+        if leads {
+            lock.holder = Some(id);
+        } else {
+            lock.line.push_back(id);
+        }
+        let stored = if leads { device.disk(identity).open() } else { device.disk(identity).read(None) };
         self.give(id, Input::Opened(Box::new(stored)));
     }
 
-    /// Carries out one transaction, also of a tab that ended meanwhile.
-    pub(crate) fn store(&mut self, id: TabId, identity: &Identity, request: StorageRequest) {
+    /// Reads the database again, for a tab that may have missed something.
+    pub(crate) fn read_database(&mut self, id: TabId, identity: &Identity, known: Option<&[u8]>) {
+        let Some(number) = self.answered_by_disk(id) else { return };
+        let stored = self.devices[number].disk(identity).read(known);
+        self.give(id, Input::Opened(Box::new(stored)));
+    }
+
+    /// A tab got the lock.
+    pub(crate) fn lead(&mut self, id: TabId, identity: &Identity) {
+        let Some(number) = self.answered_by_disk(id) else { return };
+        let device = &mut self.devices[number];
+        if device.lock(identity).holder == Some(id) {
+            let stored = device.disk(identity).open();
+            self.give(id, Input::Opened(Box::new(stored)));
+        }
+    }
+
+    /// Takes the lock by force, if somebody looks at the tab. Whoever had it goes on until it hears so.
+    fn take_lead(&mut self, id: TabId) {
+        let identity = self.identity_of(id);
+        let Some(tab) = self.tabs.get(&id).filter(|tab| !tab.throttled) else { return };
+        let lock = self.devices[tab.device].lock(&identity);
+        lock.line.retain(|other| *other != id);
+        let former = lock.holder.replace(id).filter(|former| *former != id);
+        lock.line.extend(former);
+        if let Some(former) = former {
+            let delay = self.disk.between(0, 5);
+            self.after(delay, Event::Input(former, Input::LeadLost));
+        }
+        self.on_disk(id, Event::Lead(id, identity));
+    }
+
+    /// Lets the lock go and stands in line.
+    fn resign(&mut self, id: TabId) {
+        let identity = self.identity_of(id);
         let Some(device) = self.tabs.get(&id).map(|tab| tab.device) else { return };
-        let result = self.devices[device].disk(identity).execute(request.kind);
+        let lock = self.devices[device].lock(&identity);
+        if !lock.line.contains(&id) {
+            lock.line.push_back(id);
+        }
+        if lock.holder == Some(id) {
+            lock.holder = None;
+            self.grant(device, &identity);
+        }
+    }
+
+    fn grant(&mut self, device: usize, identity: &Identity) {
+        let lock = self.devices[device].lock(identity);
+        if let (None, Some(next)) = (lock.holder, lock.line.pop_front()) {
+            lock.holder = Some(next);
+            self.on_disk(next, Event::Lead(next, identity.clone()));
+        }
+    }
+
+    /// A tab that ends holds nothing and waits for nothing.
+    fn leave_locks(&mut self, id: TabId, device: usize) {
+        let mut free = Vec::new();
+        for ((user_id, tenant_id), lock) in &mut self.devices[device].locks {
+            lock.line.retain(|other| *other != id);
+            if lock.holder == Some(id) {
+                lock.holder = None;
+                free.push(Identity { user_id: user_id.clone(), tenant_id: tenant_id.clone() });
+            }
+        }
+        for identity in free {
+            self.grant(device, &identity);
+        }
+    }
+
+    /// Tells the other tabs of the same replica, in order; a tab that stands still may never hear it.
+    fn tell_tabs(&mut self, id: TabId, message: &TabMessage) {
+        let identity = self.identity_of(id);
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        tab.told += 1;
+        let (number, device) = (tab.told, tab.device);
+        let others: Vec<(TabId, bool)> = self
+            .tabs
+            .iter()
+            .filter(|(other, tab)| {
+                **other != id && tab.device == device && tab.client.status().identity.as_ref() == Some(&identity)
+            })
+            .map(|(other, tab)| (*other, tab.frozen_until > self.now))
+            .collect();
+        for (other, is_frozen) in others {
+            if is_frozen && self.disk.permille(300) {
+                continue;
+            }
+            // One channel: what one tab says arrives in the order in which it was said.
+            self.after(1, Event::Input(other, Input::TabHeard { tab: id.into(), number, message: message.clone() }));
+        }
+    }
+
+    /// Carries out one transaction, also of a tab that stands still.
+    pub(crate) fn store(&mut self, id: TabId, identity: &Identity, request: StorageRequest) {
+        let Some(device) = self.answered_by_disk(id) else { return };
+        let result = self.devices[device].disk(identity).execute(request.kind.clone());
         self.trace.note(self.now, "stored", &format!("{id} {:?} {result:?}", request.id));
         self.check_disk(device, identity);
-        if let Some(tab) = self.tabs.get_mut(&id) {
-            tab.storing -= 1;
+        if let Ok(value) = &result {
+            let keys = if let StoredValue::Keys(keys) = value { keys.clone() } else { Vec::new() };
+            self.tell_tabs(id, &TabMessage::Stored(request.kind, keys));
         }
         let delay = self.disk.between(0, 3);
         self.after(delay, Event::Input(id, Input::Stored { request: request.id, result }));

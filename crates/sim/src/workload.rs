@@ -21,6 +21,10 @@ impl World {
         if tabs.is_empty() {
             return;
         }
+        if self.app.permille(30) {
+            // A person opens another tab; beyond the most there are it stays closed.
+            self.after(1, Event::NewTab(device));
+        }
         let tab = *self.app.pick(&tabs);
         if self.app.permille(self.options.ask) {
             return self.ask_for_something(tab);

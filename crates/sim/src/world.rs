@@ -41,6 +41,10 @@ pub(crate) enum Event {
     Tick(TabId, u64),
     /// A tab's database is opened.
     Open(TabId, Identity),
+    /// A tab's database is read again.
+    Read(TabId, Identity, Option<Vec<u8>>),
+    /// A tab that was granted the lock takes the lead.
+    Lead(TabId, Identity),
     /// A transaction begins.
     Store(TabId, Identity, StorageRequest),
     /// A socket reaches the server.
@@ -203,6 +207,8 @@ impl World {
             Event::Thaw(tab) => self.thaw(tab),
             Event::Tick(tab, timer) => self.tick(tab, timer),
             Event::Open(tab, identity) => self.open_database(tab, &identity),
+            Event::Read(tab, identity, known) => self.read_database(tab, &identity, known.as_deref()),
+            Event::Lead(tab, identity) => self.lead(tab, &identity),
             Event::Store(tab, identity, request) => self.store(tab, &identity, request),
             Event::Connect(link) => self.connect(link),
             Event::Up(link, text) => self.message_up(link, &text),
