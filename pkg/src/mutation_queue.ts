@@ -116,6 +116,9 @@ export class Queue implements MutationQueue {
   /** A transaction took the step that an event tells of; gives what the listeners will hear. */
   took(event: RawStep): readonly MutationTransition[] {
     switch (event.type) {
+      case "mutation_queued":
+        // One that replaced another was told of with that.
+        return this.#seen.has(event.op_id) ? [] : this.#moved(event.op_id, "pending", null);
       case "mutation_replaced":
         return this.#replaced(event.op_id, event.by);
       case "mutation_held":
@@ -130,9 +133,16 @@ export class Queue implements MutationQueue {
 
   /** The changes of a transaction in the queue. */
   changes(opId: string): readonly Change[] {
-    // One that another window wrote was never seen here, but may be in the list.
-    const mutation = this.#seen.get(opId) ?? this.list().find((other) => other.opId === opId);
-    return mutation?.changes ?? [];
+    return (this.#seen.get(opId) ?? this.#find(opId))?.changes ?? [];
+  }
+
+  /** One that another tab wrote; the list is made anew only if it does not hold it yet. */
+  #find(opId: string): Mutation | undefined {
+    const isIt = (other: Mutation) => other.opId === opId;
+    const known = this.#list.find(isIt);
+    if (known !== undefined) return known;
+    this.invalidate();
+    return this.list().find(isIt);
   }
 
   /** Tells the listeners, once the rows are what they are after the step. */
@@ -163,7 +173,8 @@ export class Queue implements MutationQueue {
     replacedBy: string | null = null,
   ): readonly MutationTransition[] {
     this.invalidate();
-    const before = this.#seen.get(opId);
+    const isHeard = !this.#listeners.isEmpty || !this.#rollbackListeners.isEmpty;
+    const before = this.#seen.get(opId) ?? (isHeard ? this.#find(opId) : undefined);
     const change = before?.changes[0];
     if (before === undefined || change === undefined) return [];
     const mutation = Object.freeze({
@@ -174,7 +185,7 @@ export class Queue implements MutationQueue {
     });
     if (status === "applied" || status === "removed") this.#seen.delete(opId);
     else this.#seen.set(opId, mutation);
-    if (this.#listeners.isEmpty && this.#rollbackListeners.isEmpty) return [];
+    if (!isHeard) return [];
     const more = status === "removed" ? { replacedBy } : {};
     return [Object.freeze({ status, change, error, mutation, ...more } as MutationTransition)];
   }

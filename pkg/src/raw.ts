@@ -98,6 +98,7 @@ export type RawEvent =
   | { readonly type: "mutation_confirmed"; readonly op_id: string; readonly seq: number }
   | { readonly type: "mutation_failed"; readonly op_id: string; readonly error: RawError }
   | { readonly type: "mutation_removed"; readonly op_id: string }
+  | { readonly type: "mutation_queued"; readonly op_id: string }
   | { readonly type: "mutation_held"; readonly op_id: string; readonly on: string }
   | { readonly type: "mutation_replaced"; readonly op_id: string; readonly by: string }
   | { readonly type: "mutation_lost"; readonly op_id: string; readonly error: RawError }

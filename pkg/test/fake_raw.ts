@@ -311,6 +311,13 @@ export class FakeRaw implements RawEngine {
     return by;
   }
 
+  /** Another tab writes. */
+  queueElsewhere(changes: readonly RawChange[]): string {
+    const { op_id: opId } = JSON.parse(this.#enqueue(changes)) as RawAccepted;
+    this.#send([{ type: "mutation_queued", op_id: opId }, ...this.#changed()]);
+    return opId;
+  }
+
   /** The core takes a write into the one before it. */
   fold(into: string, opId: string, changes: readonly RawChange[]): void {
     this.#take(opId);

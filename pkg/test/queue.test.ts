@@ -153,3 +153,23 @@ test("a rollback is told once, with the rows as they are without the write", asy
   world.engine.fail(unheard.opId, DENIED);
   assert.equal(told.length, 1);
 });
+
+test("the writes of another tab are told of like one's own", async () => {
+  const { engine, world } = await started();
+  const steps: string[] = [];
+  engine.mutations.subscribe(({ status, change }) => steps.push(`${change.rowId} ${status}`));
+  const rollbacks: Rollback[] = [];
+  engine.mutations.onRollback((rollback) => rollbacks.push(rollback));
+  const [good, bad] = ["a", "b"].map((id) =>
+    world.engine.queueElsewhere([{ entity: "todo", row_id: id, kind: "insert", data: { title: id } }]),
+  );
+  assert.ok(good !== undefined && bad !== undefined);
+  world.engine.sent(good);
+  world.engine.confirm(good);
+  world.engine.fail(bad, DENIED);
+  assert.deepEqual(steps, ["a pending", "b pending", "a sent", "a applied", "b failed"]);
+  assert.deepEqual(
+    rollbacks.map(({ mutation }) => mutation.opId),
+    [bad],
+  );
+});

@@ -12,6 +12,7 @@ mod client_error;
 mod compaction;
 mod config;
 mod connection;
+mod enqueuing;
 mod event;
 mod folding;
 mod held;

@@ -44,7 +44,7 @@ enum Step {
     Fence(u64),
 }
 
-/// What stands in the place of the record of a discarded write, as in `transaction.js`.
+/// What stands in the place of the record of a discarded write, as in `queue_plans.js`.
 const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
 
 /// Whether this stands in the place of a discarded write.
@@ -194,7 +194,7 @@ impl Stores {
         }
     }
 
-    /// What a request would do, as `transaction.js` does it.
+    /// What a request would do, as `store_request.js` does it.
     fn plan(&self, kind: StorageKind) -> Result<(Vec<Step>, StoredValue), StorageFailure> {
         let mut steps = Vec::new();
         match kind {

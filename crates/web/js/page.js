@@ -62,7 +62,8 @@ export class Page {
     this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
     // A page that sleeps keeps its lock, so it lets the lead go before.
     this.#onSleep = (/** @type {Event} */ event) => {
-      if (event.type === "freeze" || /** @type {PageTransitionEvent} */ (event).persisted) onEvent(LEAD_LOST, "");
+      if (event.type === "freeze" || /** @type {PageTransitionEvent} */ (event).persisted)
+        onEvent(LEAD_LOST, "");
     };
     pages.add(this);
   }
@@ -204,7 +205,9 @@ export function rememberIdentity(map, hash, identity) {
  */
 export function forgetIdentity(map, hash, identity) {
   const known = knownIdentities(map);
-  const kept = known.filter((other) => other.token_hash !== hash && JSON.stringify(other.identity) !== identity);
+  const kept = known.filter(
+    (other) => other.token_hash !== hash && JSON.stringify(other.identity) !== identity,
+  );
   if (kept.length < known.length) keep(map, kept);
 }
 

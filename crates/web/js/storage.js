@@ -4,7 +4,7 @@ import { Lead } from "./tabs.js";
 import { CLEARED, Failure, FULL, failureOf, limit, load, OUTDATED, UNAVAILABLE } from "./transaction.js";
 
 /** @typedef {import("./page.js").OnEvent} OnEvent */
-/** @typedef {import("./transaction.js").StoreRequest} StoreRequest */
+/** @typedef {import("./store_request.js").StoreRequest} StoreRequest */
 
 // What it tells WebAssembly. `event.rs` reads these numbers.
 const OPENED = 11;
@@ -67,7 +67,7 @@ export class Storage {
     if (this.#openDatabase === openIndexedDb) {
       this.#channel.open(name);
       const onLost = () => this.#onEvent(LEAD_LOST, "");
-      this.#lead = new Lead(name, () => this.#read(true), onLost);
+      this.#lead = new Lead(name, () => void this.#read(true), onLost);
       leads = await this.#lead.take();
       this.#channel.hasOthers ||= !leads;
     }
@@ -78,7 +78,7 @@ export class Storage {
       return this.#fail(failureOf(thrown));
     }
     await this.#read(leads);
-    if (!leads) this.#lead?.wait();
+    if (!leads) void this.#lead?.wait();
   }
 
   /**
@@ -86,18 +86,18 @@ export class Storage {
    * @param {Uint8Array} [known] The replica record whose rows need not be read.
    */
   read(known) {
-    this.#read(false, known?.slice());
+    void this.#read(false, known?.slice());
   }
 
   /** Takes the lead from a tab that does not answer, while somebody looks at this one. */
   async takeLead() {
     if (globalThis.document?.hidden) return;
-    if (await this.#lead?.steal()) this.#read(true);
+    if (await this.#lead?.steal()) await this.#read(true);
   }
 
   /** Lets the lead go and stands in line for it. */
   resign() {
-    if (this.#lead === undefined) this.#read(true);
+    if (this.#lead === undefined) void this.#read(true);
     else this.#lead.resign();
   }
 

@@ -1,9 +1,9 @@
 // The other tabs of a replica: the lock that one of them holds, and the channel on which each tells the others what it did.
 
-import { heard } from "./transaction.js";
+import { heard } from "./store_request.js";
 
 /** @typedef {import("./page.js").OnEvent} OnEvent */
-/** @typedef {import("./transaction.js").StoreRequest} StoreRequest */
+/** @typedef {import("./store_request.js").StoreRequest} StoreRequest */
 
 // What it tells WebAssembly. `event.rs` reads this number.
 const TAB_HEARD = 16;
@@ -104,7 +104,7 @@ export class Lead {
   resign() {
     if (this.#release === undefined) return;
     this.#letGo();
-    this.wait();
+    void this.wait();
   }
 
   /** Neither holds the lock nor waits for it any more. */
@@ -142,7 +142,7 @@ export class Lead {
         if (release === undefined || this.#release !== release) return;
         this.#release = undefined;
         this.#onLost();
-        this.wait();
+        void this.wait();
       };
       try {
         // The lock is held for as long as the promise that the callback returns is pending.

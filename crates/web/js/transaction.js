@@ -4,12 +4,16 @@
 // else lets it commit by itself.
 
 // How the core tells failures apart. `event.rs` reads these numbers.
-const CONFLICT = 1;
+export const CONFLICT = 1;
 export const FULL = 2;
 export const UNAVAILABLE = 3;
 const TOO_NEW = 4;
 export const CLEARED = 5;
 export const OUTDATED = 6;
+
+// Keys of `cursors`.
+export const FENCE = "fence";
+export const REPLICA = "replica";
 
 /** Why storage could not do something. */
 export class Failure extends Error {
@@ -115,41 +119,6 @@ export class Found {
 }
 
 /**
- * What another tab did, as WebAssembly reads it. A structured clone has the members of the request and none of its methods.
- * @param {StoreRequest} request
- * @param {number[]} keys Those that it gave.
- */
-export function heard(request, keys) {
-  const { kind, unqueued, expected, replica, fence, first } = request;
-  // What was not added has no key, and what it was to take the place of stays.
-  const wasAdded = (/** @type {unknown} */ _, /** @type {number} */ number) => kind !== "enqueue" || keys[number] !== 0;
-  const records = request.records.filter(wasAdded);
-  const removed = kind === "enqueue" ? goneFormers(request, keys) : request.removed;
-  const found = new Found();
-  found.replica = replica;
-  /** @param {number[]} numbers @returns {StoredRecord[]} */
-  const list = (numbers) => numbers.map((number) => [number, undefined]);
-  found.lists = [
-    records,
-    list(keys.filter(wasAdded)),
-    list(removed),
-    list(unqueued.map(([key]) => key)),
-    list(unqueued.map(([, seq]) => seq)),
-    expected === undefined ? [] : [[0, expected]],
-    list([fence, first]),
-  ];
-  return found;
-}
-
-/**
- * @param {StoreRequest} request
- * @param {number[]} keys
- */
-function goneFormers({ formers }, keys) {
-  return formers.filter(([number]) => keys[number] !== 0).map(([, key]) => key);
-}
-
-/**
  * Runs one transaction; without a durability one that only reads. `issue` makes its requests; what was found is complete when the browser has committed.
  * @param {IDBDatabase} database
  * @param {StoreName[]} stores
@@ -158,7 +127,7 @@ function goneFormers({ formers }, keys) {
  * @param {(tx: Tx, found: Found) => void} issue
  * @returns {Promise<Found>}
  */
-function transact(database, stores, durability, limitMs, issue) {
+export function transact(database, stores, durability, limitMs, issue) {
   return new Promise((resolve, reject) => {
     const raw =
       durability === undefined
@@ -269,7 +238,7 @@ function readAll(tx, store, into) {
  * @param {any} upper
  * @returns {IDBKeyRange}
  */
-function range(lower, upper) {
+export function range(lower, upper) {
   // An application's own database reads the two members, and may be where there is no IndexedDB.
   return globalThis.IDBKeyRange?.bound(lower, upper) ?? { lower, upper };
 }
@@ -278,296 +247,10 @@ function range(lower, upper) {
 const BATCH_RECORDS = 16;
 
 /**
- * A record of the queue whose place one of the request takes: its number there, the key, and what it must be; undefined stands
- * for anything but the mark of a discarded write.
- * @typedef {[number: number, key: number, expected: Uint8Array | undefined]} Former
- */
-
-/** A request of the core, filled by WebAssembly and kept until it is carried out: it may have to be repeated. */
-export class StoreRequest {
-  /** @type {[key: number, bytes: Uint8Array][]} */
-  records = [];
-  /** @type {number[]} */
-  removed = [];
-  /** @type {[key: number, seq: number][]} */
-  unqueued = [];
-  /** @type {Former[]} */
-  formers = [];
-  /** @type {Uint8Array | undefined} */
-  expected;
-  /** @type {Uint8Array | undefined} */
-  replica;
-  /** Whether it was given to a connection that was lost: it may be carried out already. */
-  isRepeated = false;
-
-  /**
-   * @param {keyof typeof PLANS} kind
-   * @param {number} fence What the stored fence must be, where it is checked.
-   * @param {number} first The generation of `compact`, the first key of `deleteGeneration`, the key of `quarantine`.
-   * @param {number} last The last key of `deleteGeneration`.
-   */
-  constructor(kind, fence, first, last) {
-    this.kind = kind;
-    this.fence = fence;
-    this.first = first;
-    this.last = last;
-  }
-
-  /**
-   * Bytes are copied: what WebAssembly hands over is a view of its memory.
-   * @param {number} key
-   * @param {Uint8Array} bytes
-   */
-  put(key, bytes) {
-    this.records.push([key, bytes.slice()]);
-  }
-
-  /** @param {number} key */
-  remove(key) {
-    this.removed.push(key);
-  }
-
-  /** @param {number} number @param {number} key @param {Uint8Array} [expected] */
-  replace(number, key, expected) {
-    this.formers.push([number, key, expected?.slice()]);
-  }
-
-  /** @param {number} key @param {number} seq Where its write was applied. */
-  unqueue(key, seq) {
-    this.unqueued.push([key, seq]);
-  }
-
-  /** @param {Uint8Array} bytes */
-  expectReplica(bytes) {
-    this.expected = bytes.slice();
-  }
-
-  /** @param {Uint8Array} bytes */
-  putReplica(bytes) {
-    this.replica = bytes.slice();
-  }
-
-  /**
-   * Carries the request out.
-   * @param {IDBDatabase} database
-   * @param {number} limitMs
-   */
-  run(database, limitMs) {
-    const { durability, stores, issue } = PLANS[this.kind];
-    // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when
-    // nothing in it changes: pages of a snapshot never touch it.
-    /** @type {StoreName[]} */
-    const names = this.unqueued.length > 0 ? [...stores, "pendingMutations"] : stores;
-    return transact(database, names, durability, limitMs, (tx, found) => issue(tx, this, found));
-  }
-}
-
-const FENCE = "fence";
-const REPLICA = "replica";
-
-/**
- * How a request is carried out.
- * @typedef {object} Plan
- * @property {"strict" | "relaxed"} durability
- * @property {StoreName[]} stores
- * @property {(tx: Tx, request: StoreRequest, found: Found) => void} issue Makes the requests of its transaction.
- */
-
-/** @satisfies {Record<string, Plan>} */
-const PLANS = {
-  enqueue: { durability: "strict", stores: ["pendingMutations"], issue: enqueue },
-  updateQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: updateQueue },
-  foldQueue: { durability: "strict", stores: ["pendingMutations", "cursors"], issue: foldQueue },
-  discard: { durability: "strict", stores: ["pendingMutations"], issue: discard },
-  commit: { durability: "relaxed", stores: ["entities", "cursors"], issue: commit },
-  compact: { durability: "relaxed", stores: ["entities", "cursors"], issue: compact },
-  deleteGeneration: { durability: "relaxed", stores: ["entities", "cursors"], issue: deleteGeneration },
-  quarantine: { durability: "relaxed", stores: ["entities", "cursors", "journal"], issue: quarantine },
-};
-
-/**
- * Nothing takes the place of what another tab sent, discarded or exchanged meanwhile. A repeated request adds only what is not
- * there: a second copy of a write would outlive its end, and come back as a new one.
- * @type {Plan["issue"]}
- */
-function enqueue(tx, { records, formers, isRepeated }, found) {
-  found.hasKeys = true;
-  const queue = tx.store("pendingMutations");
-  for (const _ of records) found.queue.push([0, undefined]);
-  /** @param {number} number @param {IDBValidKey} key */
-  const note = (number, key) => {
-    found.queue[number] = [Number(key), undefined];
-  };
-  /** @param {Map<IDBValidKey, unknown>} there */
-  const add = (there) => {
-    records.forEach(([, bytes], number) => {
-      const known = isRepeated && [...there].find(([, value]) => isSame(value, bytes));
-      if (known) return note(number, known[0]);
-      const replaced = formers.filter(([other]) => other === number);
-      if (!replaced.every(([, key, expected]) => stands(there.get(key), expected))) return;
-      for (const [, key] of replaced) queue.delete(key);
-      tx.read(queue.add(bytes), (key) => note(number, key));
-    });
-  };
-  const keys = formers.map(([, key]) => key);
-  if (isRepeated) readRange(tx, queue, undefined, add);
-  else if (keys.length > 0) readRange(tx, queue, range(Math.min(...keys), Math.max(...keys)), add);
-  else add(new Map());
-}
-
-/**
- * Whether a record is what another one may take the place of.
- * @param {unknown} stored
- * @param {Uint8Array | undefined} expected
- */
-function stands(stored, expected) {
-  return expected === undefined ? stored !== undefined && !isMark(stored) : isSame(stored, expected);
-}
-
-/**
- * @param {Tx} tx
- * @param {IDBObjectStore} store
- * @param {IDBKeyRange | undefined} keys
- * @param {(there: Map<IDBValidKey, unknown>) => void} then
- */
-function readRange(tx, store, keys, then) {
-  tx.read(store.getAllKeys(keys), (found) =>
-    tx.read(store.getAll(keys), (values) => then(new Map(found.map((key, index) => [key, values[index]])))),
-  );
-}
-
-/**
- * Another tab, or the user, may have removed a record meanwhile; it must not come back, so only what is found is written.
- * @type {Plan["issue"]}
- */
-function updateQueue(tx, { fence, records, removed }, found) {
-  found.hasKeys = true;
-  checkFence(tx, fence);
-  const named = [...records.map(([key]) => key), ...removed];
-  if (named.length === 0) return;
-  const queue = tx.store("pendingMutations");
-  tx.read(queue.getAllKeys(range(Math.min(...named), Math.max(...named))), (keys) => {
-    const there = new Set(keys);
-    for (const key of removed) if (there.has(key)) queue.delete(key);
-    for (const key of removed) if (there.has(key)) found.queue.push([key, undefined]);
-    for (const [key, bytes] of records) {
-      if (!there.has(key)) continue;
-      tx.read(queue.get(key), (value) => {
-        // A write that another tab discarded meanwhile must not be sent.
-        if (isMark(value)) return;
-        queue.put(bytes, key);
-        found.queue.push([key, undefined]);
-      });
-    }
-  });
-}
-
-/**
- * All of it or nothing: were one of the records gone, what was folded into it would go with it. A repeated request finds what
- * it put and nothing of what it removed.
- * @type {Plan["issue"]}
- */
-function foldQueue(tx, { fence, records, removed, isRepeated }, found) {
-  found.hasKeys = true;
-  checkFence(tx, fence);
-  const queue = tx.store("pendingMutations");
-  const named = [...records.map(([key]) => key), ...removed];
-  readRange(tx, queue, range(Math.min(...named), Math.max(...named)), (there) => {
-    // What another tab discarded meanwhile is not there.
-    for (const [key, value] of there) if (isMark(value)) there.delete(key);
-    const isDone =
-      isRepeated &&
-      records.every(([key, bytes]) => isSame(there.get(key), bytes)) &&
-      !removed.some((key) => there.has(key));
-    if (!isDone) {
-      if (!named.every((key) => there.has(key))) return;
-      for (const [key, bytes] of records) queue.put(bytes, key);
-      for (const key of removed) queue.delete(key);
-    }
-    for (const key of named) found.queue.push([key, undefined]);
-  });
-}
-
-/**
- * For a tab that does not lead: what the leader is sending at this moment has another record by now, and stays.
- * @type {Plan["issue"]}
- */
-function discard(tx, { records, formers }, found) {
-  found.hasKeys = true;
-  const queue = tx.store("pendingMutations");
-  for (const [number, key, expected] of formers) {
-    const mark = records[number]?.[1];
-    tx.read(queue.get(key), (value) => {
-      // A repeated request finds the mark that it put.
-      if (!isSame(value, mark) && !isSame(value, expected)) return;
-      queue.put(mark, key);
-      found.queue.push([key, undefined]);
-    });
-  }
-}
-
-/** How the mark begins that stands in the place of the record of a discarded write. The core knows it too. */
-const MARK = new TextEncoder().encode('{"format":1,"state":"discarded"');
-
-/** @param {unknown} value */
-function isMark(value) {
-  return isSame(bytesOf(value)?.subarray(0, MARK.length), MARK);
-}
-
-/** @type {Plan["issue"]} */
-function commit(tx, request) {
-  const { expected, replica, unqueued } = request;
-  checkFence(tx, request.fence);
-  const cursors = tx.store("cursors");
-  tx.read(cursors.get(REPLICA), (found) => {
-    // The new record itself is accepted too: then this very commit was carried out before its connection was lost.
-    if (!isSame(found, expected) && !isSame(found, replica)) throw new Failure(CONFLICT);
-  });
-  exchange(tx, request);
-  cursors.put(replica, REPLICA);
-  for (const [key] of unqueued) tx.store("pendingMutations").delete(key);
-}
-
-/** @type {Plan["issue"]} */
-function compact(tx, request) {
-  checkFence(tx, request.fence);
-  tx.read(tx.store("cursors").get(REPLICA), (found) => {
-    if (shownGeneration(found) !== request.first) throw new Failure(CONFLICT);
-  });
-  exchange(tx, request);
-}
-
-/** @type {Plan["issue"]} */
-function deleteGeneration(tx, { fence, first, last }) {
-  checkFence(tx, fence);
-  tx.store("entities").delete(range(first, last));
-}
-
-/** @type {Plan["issue"]} */
-function quarantine(tx, { fence, first }) {
-  checkFence(tx, fence);
-  const entities = tx.store("entities");
-  tx.read(entities.get(first), (found) => {
-    if (found !== undefined) tx.store("journal").add(found);
-    entities.delete(first);
-  });
-}
-
-/**
- * @param {Tx} tx
- * @param {StoreRequest} request
- */
-function exchange(tx, { records, removed }) {
-  const entities = tx.store("entities");
-  for (const [key, bytes] of records) entities.put(bytes, key);
-  for (const key of removed) entities.delete(key);
-}
-
-/**
  * @param {Tx} tx
  * @param {number} fence
  */
-function checkFence(tx, fence) {
+export function checkFence(tx, fence) {
   tx.read(tx.store("cursors").get(FENCE), (found) => {
     // Every leader writes one, so it is missing only when the stores were emptied under us.
     if (found === undefined) throw new Failure(CLEARED, "site data was cleared");
@@ -576,22 +259,10 @@ function checkFence(tx, fence) {
 }
 
 /**
- * The generation a replica record shows.
- * @param {unknown} replica
- */
-function shownGeneration(replica) {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytesOf(replica))).generation;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
  * @param {unknown} value
  * @returns {Uint8Array | undefined}
  */
-function bytesOf(value) {
+export function bytesOf(value) {
   return value instanceof Uint8Array ? value : undefined;
 }
 
@@ -599,7 +270,7 @@ function bytesOf(value) {
  * @param {unknown} stored
  * @param {Uint8Array | undefined} bytes
  */
-function isSame(stored, bytes) {
+export function isSame(stored, bytes) {
   const found = bytesOf(stored);
   if (found === undefined || bytes === undefined) return found === bytes;
   return found.length === bytes.length && found.every((byte, index) => byte === bytes[index]);

@@ -91,7 +91,7 @@ extern "C" {
     pub(crate) fn abandon(this: &Store);
 }
 
-#[wasm_bindgen(module = "/js/transaction.js")]
+#[wasm_bindgen(module = "/js/store_request.js")]
 extern "C" {
     pub(crate) type StoreRequest;
     #[wasm_bindgen(constructor)]
@@ -108,7 +108,10 @@ extern "C" {
     pub(crate) fn expect_replica(this: &StoreRequest, bytes: &[u8]);
     #[wasm_bindgen(method, js_name = putReplica)]
     pub(crate) fn put_replica(this: &StoreRequest, bytes: &[u8]);
+}
 
+#[wasm_bindgen(module = "/js/transaction.js")]
+extern "C" {
     pub(crate) type Found;
     #[wasm_bindgen(method, js_name = replicaRecord)]
     pub(crate) fn replica_record(this: &Found) -> Option<Vec<u8>>;

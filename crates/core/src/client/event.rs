@@ -57,6 +57,11 @@ pub enum Event {
         /// Which.
         op_id: OpId,
     },
+    /// Another tab made a write.
+    MutationQueued {
+        /// Which.
+        op_id: OpId,
+    },
     /// The server did not look at a write because one that it depends on failed: it was not sent, as far as anybody is
     /// concerned, and waits until the application has dealt with that one.
     MutationHeld {
@@ -115,7 +120,10 @@ impl Event {
             Self::Opened { identity } => identity.write(object.name("identity")),
             Self::StatusChanged { status } => status.write(object.name("status")),
             Self::Synced { seq } => object.uint("seq", *seq),
-            Self::MutationDurable { op_id } | Self::MutationSent { op_id } | Self::MutationRemoved { op_id } => {
+            Self::MutationQueued { op_id }
+            | Self::MutationDurable { op_id }
+            | Self::MutationSent { op_id }
+            | Self::MutationRemoved { op_id } => {
                 object.text("op_id", op_id.as_str());
             }
             Self::MutationConfirmed { op_id, seq } => {
@@ -150,6 +158,7 @@ impl Event {
             Self::Opened { .. } => "opened",
             Self::StatusChanged { .. } => "status_changed",
             Self::Synced { .. } => "synced",
+            Self::MutationQueued { .. } => "mutation_queued",
             Self::MutationDurable { .. } => "mutation_durable",
             Self::MutationSent { .. } => "mutation_sent",
             Self::MutationConfirmed { .. } => "mutation_confirmed",

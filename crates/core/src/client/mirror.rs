@@ -274,10 +274,14 @@ impl Client {
     pub(super) fn take_mutation(&mut self, mutation: Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
         self.replace_formers(&mutation, dirty);
         let Some(place) = self.queue.find(&mutation.intent.op_id) else {
+            let op_id = mutation.intent.op_id.clone();
             if mutation.key().and_then(|key| self.tabs.mirror.departure(key)).is_none()
                 && let Some(place) = self.queue.push(Box::new(mutation))
             {
                 dirty.append(&mut self.overlay_insert(place));
+                if self.storage.is_open() {
+                    self.notify(Event::MutationQueued { op_id });
+                }
             }
             return;
         };

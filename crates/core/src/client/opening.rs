@@ -196,6 +196,8 @@ impl Client {
         let is_put_off = self.config.queue_only && !stored.leads;
         self.config.queue_only &= stored.leads;
         let findings = self.load_records(stored.records)?;
+        // None of these is news.
+        self.load_queue(queue.mutations);
         self.storage.open_disk(self.storage.fence);
         self.storage.is_written(stored.replica);
         if replica_damaged {
@@ -209,7 +211,6 @@ impl Client {
         }
         self.doubt_rows();
         self.config.queue_only = is_put_off;
-        self.load_queue(queue.mutations);
         if stored.leads {
             self.remove_marks(&queue.marks);
         }
