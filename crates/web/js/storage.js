@@ -3,8 +3,11 @@
 import { Lead } from "./tabs.js";
 import { CLEARED, Failure, FULL, failureOf, limit, load, OUTDATED, UNAVAILABLE } from "./transaction.js";
 
+// WebAssembly finds them here.
+export { StoreRequest } from "./store_request.js";
+export { Channel } from "./tabs.js";
+
 /** @typedef {import("./page.js").OnEvent} OnEvent */
-/** @typedef {import("./store_request.js").StoreRequest} StoreRequest */
 
 // What it tells WebAssembly. `event.rs` reads these numbers.
 const OPENED = 11;
@@ -125,7 +128,7 @@ export class Storage {
   /**
    * Carries out one request.
    * @param {number} id
-   * @param {StoreRequest} request
+   * @param {import("./store_request.js").StoreRequest} request
    */
   async run(id, request) {
     this.#running += 1;

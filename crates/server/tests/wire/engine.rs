@@ -69,12 +69,16 @@ impl<'a> Engine<'a> {
             let input = match self.client.poll_output() {
                 Output::Idle { wake_at } => return wake_at,
                 Output::ResolveIdentity => panic!("the identity is known"),
-                Output::OpenStorage { .. } => Input::Opened(Box::new(StoredReplica { fence: 1, ..StoredReplica::default() })),
+                Output::OpenStorage { .. } => {
+                    Input::Opened(Box::new(StoredReplica { fence: 1, leads: true, ..StoredReplica::default() }))
+                }
                 Output::Store(request) => Input::Stored { request: request.id, result: Ok(self.store(request.kind)) },
                 Output::OpenSocket => {
                     self.socket = Some(Socket::open(self.server.address, self.http.token.as_deref()).await);
                     Input::SocketOpened
                 }
+                Output::ReadStorage { .. } | Output::TakeLead | Output::Resign => panic!("there is one tab"),
+                Output::TellTabs(_) => continue,
                 Output::CloseSocket { .. } => {
                     self.socket = None;
                     continue;
@@ -109,6 +113,7 @@ impl<'a> Engine<'a> {
             StorageKind::UpdateQueue { put, remove, .. } | StorageKind::FoldQueue { put, remove, .. } => {
                 StoredValue::Keys(put.into_iter().map(|(key, _)| key).chain(remove).collect())
             }
+            StorageKind::Discard { .. } => panic!("this tab leads"),
             StorageKind::Commit { .. }
             | StorageKind::Compact { .. }
             | StorageKind::DeleteGeneration { .. }
