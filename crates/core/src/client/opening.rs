@@ -97,7 +97,11 @@ impl Client {
         let mut findings = Findings::default();
         if !only_queue {
             self.storage.open_disk(if leads { fence } else { 0 });
-            if !is_known {
+            // Rows that are not to be read are shown as long as another tab leads.
+            let is_put_off = self.config.queue_only && !leads;
+            self.config.queue_only &= leads;
+            if self.config.queue_only || !is_known {
+                let replica = if is_known { self.storage.written().cloned() } else { replica };
                 self.record = match replica.as_deref().map(ReplicaRecord::decode) {
                     Some(Ok(record)) => record,
                     Some(Err(ReplicaRecordError::TooNew)) => return Err(StorageFailure::TooNew),
@@ -107,7 +111,9 @@ impl Client {
                 findings = self.load_records(records)?;
                 self.storage.is_written(replica);
                 self.compare_with(&old);
+                self.doubt_rows();
             }
+            self.config.queue_only = is_put_off;
             dirty = self.overlay.touched();
         }
         for (key, stood_for) in &queue.marks {

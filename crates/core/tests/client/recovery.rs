@@ -5,7 +5,7 @@ use syncline_core::client::{Client, ClientConfig, Input, NewChange};
 use syncline_protocol::{ChangeKind, Timestamp};
 
 use crate::disk::Disk;
-use crate::node::{Node, alice};
+use crate::node::{Node, Want, alice};
 use crate::random::{Random, for_seeds};
 use crate::server::Server;
 use crate::tests;
@@ -83,6 +83,23 @@ tests! {
         assert_eq!(next.rows("Todo"), rows);
         let generations: std::collections::BTreeSet<u64> = next.disk.now.entities.keys().map(|key| key >> 32).collect();
         assert_eq!(generations.len(), 1, "{generations:?}");
+    }
+
+    fn who_takes_the_lead_later_shows_the_rows_until_then_and_fetches_them_again() {
+        let mut random = Random::new(4);
+        let mut server = Server::new();
+        let disk = used_disk(&mut random, &mut server);
+        let mut node = with_queue_only(&mut random, &disk);
+        // The tab that broke down has yet to let the lead go.
+        assert!(matches!(node.next_want(), Some(Want::Open)));
+        let read = node.disk.read(None);
+        node.input(NOW, Input::Opened(Box::new(read)));
+        assert_eq!(node.rows("Todo").len(), 31);
+        let again = node.disk.open();
+        node.input(NOW, Input::Opened(Box::new(again)));
+        assert_eq!(texts(&mut node), [("new".to_owned(), "unsent".to_owned())]);
+        settle(&mut node, &mut server);
+        assert_eq!((node.mutations().len(), node.rows("Todo").len()), (0, 31));
     }
 
     fn a_crash_at_any_point_of_it_loses_neither_rows_nor_writes() {
