@@ -13,31 +13,41 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const dist = join(here, "dist");
 const glue = join(here, "wasm/syncline_web.js");
 
+/** What all scripts have in common. */
+const SCRIPT = {
+  absWorkingDir: here,
+  outdir: "dist",
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: ["es2022"],
+  legalComments: "none",
+  sourcemap: "external",
+  sourcesContent: true,
+  logLevel: "warning",
+};
+
 await access(glue).catch(() => {
   console.error("pkg/wasm is missing. Run `cargo xtask build`, which makes it and then calls this script.");
   process.exit(1);
 });
 await rm(dist, { recursive: true, force: true });
-await Promise.all([bundle(), declare()]);
+await Promise.all([bundle(), bundleWorker(), declare()]);
 
 async function bundle() {
   await build({
-    absWorkingDir: here,
+    ...SCRIPT,
     entryPoints: ["src/index.ts", "src/development.ts"],
-    outdir: "dist",
-    // All files lie side by side: src/module.ts names the module by its place relative to them.
+    // All files lie side by side: src/module.ts names the module by its place relative to them, src/queue_copy.ts the worker.
     chunkNames: "[name]-[hash]",
-    bundle: true,
     splitting: true,
-    minify: true,
-    format: "esm",
-    target: ["es2022"],
-    legalComments: "none",
-    sourcemap: "external",
-    sourcesContent: true,
-    logLevel: "warning",
     plugins: [withoutDefaultAddress()],
   });
+}
+
+/** A worker is found by its address, so it is one file that shares nothing with the page. */
+async function bundleWorker() {
+  await build({ ...SCRIPT, entryPoints: ["src/queue_copy_worker.ts"] });
 }
 
 /** Emits the declarations with the names that resolve in every TypeScript setting. */

@@ -8,6 +8,7 @@ import { Listeners } from "./listeners.ts";
 import { Queue } from "./mutation_queue.ts";
 import { News } from "./news.ts";
 import type * as OnDemandModule from "./on_demand.ts";
+import { QueueCopy } from "./queue_copy.ts";
 import type { RawAccepted, RawEngine, RawEvent, RawModule, RawStatus } from "./raw.ts";
 import type { Replica } from "./replica.ts";
 import { Rows } from "./rows.ts";
@@ -31,6 +32,7 @@ import type {
   SessionChangeOptions,
   SignOutOptions,
   Status,
+  StorageNotice,
   StorageStatus,
   Store,
   SyncEngine,
@@ -56,11 +58,16 @@ export class Engine<S extends object> implements SyncEngine<S> {
   /** Times that the replica had everything the server had when it was asked. */
   #syncs = 0;
 
+  readonly #storageListeners: Listeners<StorageNotice> = new Listeners(this.#news.listenerThrew);
   /** What the driver's database is. */
-  readonly #keptBy: "backend" | "indexeddb";
+  #kept: StorageStatus;
 
   constructor(settings: Settings, load: () => Promise<RawModule>) {
-    this.#keptBy = settings.backend === undefined ? "indexeddb" : "backend";
+    this.#kept = Object.freeze(
+      settings.backend === undefined
+        ? { kind: "indexeddb", hasCopy: QueueCopy.isPossible }
+        : { kind: "backend" },
+    );
     const onThrow = this.#news.listenerThrew;
     this.#sessions = new Sessions(settings, load, this.#news, {
       show: (raw) => this.#show(raw),
@@ -70,6 +77,7 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#receive(replica, json);
       },
       takeStatus: (raw) => this.#takeStatus(raw),
+      tellStorage: (replica, notice) => this.#tellStorage(replica, notice),
     });
     this.#rows = new Rows(onThrow);
     const rows = this.#rows;
@@ -105,6 +113,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   onStatus(listener: (status: Status) => void): Unsubscribe {
     return this.#news.onStatus(listener);
+  }
+
+  onStorage(listener: (notice: StorageNotice) => void): Unsubscribe {
+    return this.#storageListeners.add(listener);
   }
 
   onError(listener: (error: SynclineError) => void): Unsubscribe {
@@ -361,9 +373,20 @@ export class Engine<S extends object> implements SyncEngine<S> {
   }
 
   #takeStatus(raw: RawStatus): void {
-    this.#news.setStatus(toStatus(raw, this.#keptBy));
+    this.#news.setStatus(toStatus(raw, this.#kept));
     if (raw.connection.state === "live") this.#sessions.agreed();
     this.#checkServed();
+  }
+
+  #tellStorage(replica: Replica, notice: StorageNotice): void {
+    if (replica !== this.#sessions.replica) return;
+    if (notice.kind !== "lost") {
+      this.#kept = Object.freeze({ kind: "indexeddb", hasCopy: notice.kind === "copy_resumed" });
+      const { status } = this;
+      if (status.storage.kind === "indexeddb") this.#news.setStatus({ ...status, storage: this.#kept });
+    }
+    this.#news.add(() => this.#storageListeners.emit(notice));
+    this.#news.deliver();
   }
 
   /** The page's rows go when this replica has its own, and at once when it is another identity's. */

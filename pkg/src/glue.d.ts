@@ -4,7 +4,7 @@ declare module "#wasm-glue" {
   export const RawEngine: new (
     optionsJson: string,
     onEvents: import("./raw.ts").OnEvents,
-    openDatabase: import("./raw.ts").OpenDatabase | undefined,
+    disk: import("./raw.ts").Disk,
   ) => import("./raw.ts").RawEngine;
   export const tokenHash: import("./raw.ts").RawModule["tokenHash"];
   export const recallIdentity: import("./raw.ts").RawModule["recallIdentity"];

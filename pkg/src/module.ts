@@ -52,7 +52,7 @@ class RawEngine extends GlueEngine {
 
   constructor(options: RawOptions, onEvents: OnEvents) {
     const reconnectMs = Math.min(Math.ceil(options.reconnectMs), Number.MAX_SAFE_INTEGER);
-    super(JSON.stringify({ ...options, reconnectMs }), onEvents, options.openDatabase);
+    super(JSON.stringify({ ...options, reconnectMs, disk: undefined }), onEvents, options.disk);
   }
 }
 

@@ -1,5 +1,6 @@
 // The handle that crates/web exports, as this package sees it, and the JSON that crosses the boundary.
 
+import type { QueueCopy } from "./queue_copy.ts";
 import type { ChangeKind, Value } from "./types.ts";
 
 /** Options of a raw engine; all are checked before they get here. */
@@ -13,12 +14,45 @@ export interface RawOptions {
   readonly startPaused: boolean;
   /** Fetch every row anew and leave those on the disk unread: they may be what breaks the engine down. */
   readonly queueOnly: boolean;
+  /** Where rows and queue are kept. */
+  readonly disk: Disk;
+}
+
+/** What `js/storage.js` of crates/web is given. */
+export interface Disk {
   /** Opens a database instead of IndexedDB. */
   readonly openDatabase?: OpenDatabase | undefined;
+  readonly copy?: QueueCopy | undefined;
 }
 
 /** Gives what the driver can use like an `IDBDatabase`. */
 export type OpenDatabase = (name: string, mayMake: boolean, limitMs: number) => Promise<object>;
+
+/** What a transaction did to the queue. */
+export interface QueueChanges {
+  /** Of the leader that rewrote records; 0 for new ones. */
+  readonly fence: number;
+  readonly put: readonly (readonly [key: number, bytes: Uint8Array])[];
+  readonly removed: readonly number[];
+}
+
+/** The whole queue as it stands in the database. */
+export interface QueueNow {
+  readonly records: readonly (readonly [key: number, bytes: Uint8Array | undefined])[];
+  /** The one that is stored, and whether it is this tab's. */
+  readonly fence: number;
+  readonly leads: boolean;
+}
+
+/** What a database that is gone had in its queue. */
+export interface Lost {
+  /** Whether it had a copy, so that this is all of it. */
+  readonly isCopied: boolean;
+  readonly records: readonly (readonly [key: number, bytes: Uint8Array])[];
+  /** The highest key that was ever given out, and the highest fence. */
+  readonly last: number;
+  readonly fence: number;
+}
 
 /** One replica in WebAssembly. Calls return the events they caused; everything else comes by the callback. */
 export interface RawEngine {

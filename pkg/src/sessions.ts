@@ -8,13 +8,14 @@ import { type ErrorCode, SynclineError } from "./errors.ts";
 import type * as LeftDatabaseModule from "./left_database.ts";
 import type { News } from "./news.ts";
 import { OtherTabs, oneTabAtATime, type TabNews } from "./other_tabs.ts";
+import { QueueCopy } from "./queue_copy.ts";
 import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, readIdentity, sameIdentity } from "./status.ts";
 import { fromThrown, guard } from "./thrown.ts";
 import { delay, nextTask, unlessAborted } from "./time.ts";
-import type { Identity, PersistenceBackend, Token } from "./types.ts";
+import type { Identity, PersistenceBackend, StorageNotice, Token } from "./types.ts";
 
 /** What the sessions tell the engine. */
 export interface SessionHost {
@@ -24,6 +25,7 @@ export interface SessionHost {
   hideServed(): void;
   receive(replica: Replica, eventsJson: string, binaryFrame?: Uint8Array): void;
   takeStatus(raw: RawStatus): void;
+  tellStorage(replica: Replica, notice: StorageNotice): void;
 }
 
 /** The sessions of one engine, one after another. */
@@ -245,7 +247,11 @@ export class Sessions {
     const module = this.#module;
     if (module === undefined) throw notStarted();
     const { baseUrl, wsUrl, appName, persist, schema, reconnectMs, backend } = this.#settings;
-    const openDatabase = backend && openerOf(backend);
+    const copy =
+      backend === undefined && persist && QueueCopy.isPossible
+        ? new QueueCopy((notice) => this.#host.tellStorage(replica, notice))
+        : undefined;
+    const disk = { openDatabase: backend && openerOf(backend), copy };
     const startPaused = this.#isPaused;
     const options = {
       baseUrl,
@@ -256,7 +262,7 @@ export class Sessions {
       reconnectMs,
       startPaused,
       queueOnly,
-      openDatabase,
+      disk,
     };
     const onEvents: OnEvents = (json, frame) => this.#host.receive(replica, json, frame);
     const raw = guard(() => new module.RawEngine(options, onEvents));

@@ -20,8 +20,8 @@ export const IDLE: Status = Object.freeze({
   lastError: null,
 });
 
-/** Translates a status; everything in it is frozen. The driver calls its database `indexeddb`, whatever it is. */
-export function toStatus(raw: RawStatus, keptBy: "backend" | "indexeddb"): Status {
+/** Translates a status; everything in it is frozen. The driver calls its database `indexeddb`; `kept` says what it is. */
+export function toStatus(raw: RawStatus, kept: StorageStatus): Status {
   return Object.freeze({
     connection: Object.freeze(toConnection(raw.connection)),
     role: raw.leads ? "leader" : "follower",
@@ -31,9 +31,7 @@ export function toStatus(raw: RawStatus, keptBy: "backend" | "indexeddb"): Statu
     lastHeardAt: raw.last_heard_at,
     pending: raw.pending,
     failed: raw.failed,
-    storage: Object.freeze(
-      raw.storage.kind === "indexeddb" ? { kind: keptBy } : raw.storage,
-    ) as StorageStatus,
+    storage: raw.storage.kind === "indexeddb" ? kept : (Object.freeze(raw.storage) as StorageStatus),
     seq: raw.seq,
     serverHead: raw.server_head,
     lastError:

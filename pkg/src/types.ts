@@ -206,11 +206,24 @@ export type Connection =
 /** Where rows and queue are kept. */
 export type StorageStatus =
   | { readonly kind: "opening" }
-  | { readonly kind: "indexeddb" }
+  /** `hasCopy`: unsent writes are also kept in files, from which they come back should the browser lose its database. */
+  | { readonly kind: "indexeddb"; readonly hasCopy: boolean }
   /** The application's own, as given by `persistence`. */
   | { readonly kind: "backend" }
   /** Nothing outlives the page, and why: asked for, private mode, quota, broken storage. */
   | { readonly kind: "memory"; readonly reason: string };
+
+/** Something that happened to what is kept on this device. */
+export type StorageNotice =
+  /**
+   * The browser lost the database. What was in the queue is there again, so many transactions; the rows are fetched anew.
+   * Without a copy `recovered` is 0, and what was not sent is gone.
+   */
+  | { readonly kind: "lost"; readonly recovered: number }
+  /** The second copy of the queue cannot be written: from now on the database is all there is. Said once. */
+  | { readonly kind: "copy_failed"; readonly reason: string }
+  /** The second copy is complete again. */
+  | { readonly kind: "copy_resumed" };
 
 /** Everything an honest indicator needs. The same object until something in it changes. */
 export interface Status {
@@ -491,6 +504,8 @@ export interface SyncEngine<S extends object = AnySchema> {
   onStatus(listener: (status: Status) => void): Unsubscribe;
   /** Calls `listener` with what went wrong outside of a call: storage, network, a listener that threw. */
   onError(listener: (error: SynclineError) => void): Unsubscribe;
+  /** What happened to what is kept on this device: a database that was lost, a second copy that cannot be written. */
+  onStorage(listener: (notice: StorageNotice) => void): Unsubscribe;
 
   /** The same as `stop()`: `await using engine = createSyncEngine(…)`. */
   [Symbol.asyncDispose](): Promise<void>;

@@ -115,6 +115,7 @@ function preparePage(reconnectDelay) {
     },
   });
   window.errors = [];
+  window.notices = [];
   window.asked = [];
   window.make = async ({ storedToken, renewWith, getTokenBy, ...config }) => {
     const { createSyncEngine, defaultStorage } = await import(
@@ -133,6 +134,7 @@ function preparePage(reconnectDelay) {
     if (getTokenBy !== undefined) config.getToken = () => window[getTokenBy]();
     window.engine = createSyncEngine(location.origin, { reconnectDelay, ...config });
     window.engine.onError(({ code, hint }) => window.errors.push({ code, hint }));
+    window.engine.onStorage((notice) => window.notices.push(notice));
     // Everything that was ever shown, for what must never be.
     window.seen = [];
     window.look = () => {

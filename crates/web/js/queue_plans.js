@@ -10,13 +10,15 @@ import { bytesOf, checkFence, isSame, range } from "./transaction.js";
  * there: a second copy of a write would outlive its end, and come back as a new one.
  * @type {Plan["issue"]}
  */
-export function enqueue(tx, { records, formers, isRepeated }, found) {
+export function enqueue(tx, { records, formers, isRepeated }, found, onKeys) {
   found.hasKeys = true;
   const queue = tx.store("pendingMutations");
   for (const _ of records) found.queue.push([0, undefined]);
   /** @param {number} number @param {IDBValidKey} key */
   const note = (number, key) => {
     found.queue[number] = [Number(key), undefined];
+    const keys = found.queue.map(([given]) => given);
+    if (!keys.includes(0)) onKeys?.(keys);
   };
   /** @param {Map<IDBValidKey, unknown>} there */
   const add = (there) => {

@@ -1,7 +1,17 @@
 // The store of one engine: its one long-lived connection, how a lost one is mended, and what it has to do with other tabs.
 
 import { Lead } from "./tabs.js";
-import { CLEARED, Failure, FULL, failureOf, limit, load, OUTDATED, UNAVAILABLE } from "./transaction.js";
+import {
+  CLEARED,
+  Failure,
+  FULL,
+  failureOf,
+  limit,
+  load,
+  OUTDATED,
+  readQueue,
+  UNAVAILABLE,
+} from "./transaction.js";
 
 // WebAssembly finds them here.
 export { StoreRequest } from "./store_request.js";
@@ -19,12 +29,40 @@ const LEAD_LOST = 2;
 
 /** Lost connections that are mended in one session; storage that breaks more often is not to be trusted. */
 const REOPENS_MAX = 3;
+/** Attempts to open a database that the browser cannot read, before one is made in its place. */
+const OPENS_MAX = 3;
+const NOTHING_LOST = { isCopied: false, records: [], last: 0, fence: 0 };
+
+/**
+ * Where rows and queue are kept.
+ * @typedef {object} Disk
+ * @property {typeof openIndexedDb} [openDatabase] Opens the application's own database in place of IndexedDB.
+ * @property {QueueCopy} [copy]
+ */
+
+/**
+ * A second copy of the queue, outside of IndexedDB.
+ * @typedef {object} QueueCopy
+ * @property {(name: string, readQueue: () => Promise<QueueNow>) => void} open Names the database, and how its queue is read.
+ * @property {() => void} opened The database is there, and has its first fence.
+ * @property {(changes: QueueChanges | { undone: number[] }) => Promise<void>} append
+ *   Resolves when the copy has what was done to the queue, or when there is no copy.
+ * @property {() => void} led This tab takes the lead.
+ * @property {() => Promise<Lost | undefined>} recover What is known of a database of this name that is gone.
+ * @property {(lost: Lost) => void} recovered It is in a new database now.
+ * @property {() => void} close
+ *
+ * @typedef {import("./store_request.js").QueueChanges} QueueChanges
+ * @typedef {import("./transaction.js").Lost} Lost
+ * @typedef {{ records: [key: number, bytes: Uint8Array | undefined][], fence: number, leads: boolean }} QueueNow
+ */
 
 export class Storage {
   /** @type {OnEvent} */
   #onEvent;
   #limitMs;
   #openDatabase;
+  #copy;
   #name = "";
   #identity = "";
   /** @type {IDBDatabase | undefined} */
@@ -32,6 +70,10 @@ export class Storage {
   #channel;
   /** @type {Lead | undefined} None for a database of the application's own: what keeps others out is its business. */
   #lead;
+  /** What was read of it before another was opened in its place. @type {Lost | undefined} */
+  #lost;
+  /** The fence that this tab wrote last. */
+  #fence = 0;
   #reopensLeft = REOPENS_MAX;
   /** @type {Promise<void> | undefined} Shared by all requests that lost the same connection. */
   #reopening;
@@ -48,13 +90,14 @@ export class Storage {
    * @param {OnEvent} onEvent
    * @param {number} limitMs How long an open or a transaction may hang.
    * @param {import("./tabs.js").Channel} channel
-   * @param {typeof openIndexedDb} [openDatabase] Opens the application's own database.
+   * @param {Disk} [disk]
    */
-  constructor(onEvent, limitMs, channel, openDatabase = openIndexedDb) {
+  constructor(onEvent, limitMs, channel, { openDatabase = openIndexedDb, copy } = {}) {
     this.#onEvent = onEvent;
     this.#channel = channel;
     this.#limitMs = limitMs;
     this.#openDatabase = openDatabase;
+    this.#copy = copy;
   }
 
   /**
@@ -75,8 +118,9 @@ export class Storage {
       this.#channel.hasOthers ||= !leads;
     }
     if (signal.aborted) return;
+    this.#copy?.open(name, () => this.#readQueue());
     try {
-      await this.#connect(true);
+      await this.#connectOrMend();
     } catch (thrown) {
       return this.#fail(failureOf(thrown));
     }
@@ -110,10 +154,16 @@ export class Storage {
    */
   async #read(leads, known) {
     try {
-      const found = await this.#withConnection((database) =>
-        load(database, leads ? this.#identity : undefined, this.#limitMs, known),
-      );
-      if (!this.#over.signal.aborted) this.#onEvent(OPENED, "", found, found.fence, Number(leads));
+      // Of an application's own database no copy is kept.
+      let found = await this.#load(leads, known, this.#copy === undefined ? NOTHING_LOST : undefined);
+      if (found.isNew) {
+        this.#lost ??= await this.#copy?.recover();
+        found = await this.#load(leads, known, this.#lost ?? NOTHING_LOST);
+      } else this.#lost = undefined;
+      if (this.#over.signal.aborted) return;
+      this.#fence = leads ? found.fence : 0;
+      this.#onEvent(OPENED, "", found, found.fence, Number(leads));
+      if (leads) this.#tellCopy();
     } catch (thrown) {
       const failure = failureOf(thrown);
       // A full disk takes no new leader, but what is on it can be read and shown.
@@ -126,24 +176,50 @@ export class Storage {
   }
 
   /**
+   * @param {boolean} leads
+   * @param {Uint8Array | undefined} known
+   * @param {Lost | undefined} lost
+   */
+  #load(leads, known, lost) {
+    const identity = leads ? this.#identity : undefined;
+    return this.#withConnection((database) => load(database, identity, this.#limitMs, known, lost));
+  }
+
+  #tellCopy() {
+    this.#copy?.opened();
+    this.#copy?.led();
+    if (this.#lost !== undefined) this.#copy?.recovered(this.#lost);
+    this.#lost = undefined;
+  }
+
+  /** The queue as it stands, and whether this tab still leads. */
+  async #readQueue() {
+    const { queue, fence } = await this.#withConnection((database) => readQueue(database, this.#limitMs));
+    return { records: queue, fence, leads: fence === this.#fence };
+  }
+
+  /**
    * Carries out one request.
    * @param {number} id
    * @param {import("./store_request.js").StoreRequest} request
    */
   async run(id, request) {
     this.#running += 1;
+    const copying = this.#copy && new Copying(this.#copy, request);
     const attempt = (/** @type {IDBDatabase} */ database, /** @type {boolean} */ isRepeated) => {
       request.isRepeated = isRepeated;
-      return request.run(database, this.#limitMs);
+      return request.run(database, this.#limitMs, (keys) => copying?.begin(keys));
     };
     const found = await this.#withConnection(attempt).catch(failureOf);
     if (found instanceof Failure) {
+      copying?.undo();
       this.#onEvent(STORED, found.message, undefined, id, found.kind);
     } else {
-      this.#channel.stored(
-        request,
-        found.queue.map(([key]) => key),
-      );
+      const keys = found.queue.map(([key]) => key);
+      this.#channel.stored(request, keys);
+      const copied = copying?.end(keys);
+      // What was applied is answered from its outcome if it should come back. Everything else must be as it was promised.
+      if (request.kind !== "commit") await copied;
       this.#onEvent(STORED, "", found, id, 0, Number(found.hasKeys));
     }
     this.#running -= 1;
@@ -182,6 +258,7 @@ export class Storage {
     this.#over.abort();
     if (this.#database !== undefined) disconnect(this.#database);
     this.#database = undefined;
+    this.#copy?.close();
     this.#channel.close();
     this.#lead?.close();
   }
@@ -201,6 +278,25 @@ export class Storage {
   #connection() {
     if (this.#database === undefined) throw new Failure(UNAVAILABLE, "the database is closed");
     return this.#database;
+  }
+
+  /**
+   * A store that the browser cannot open it may replace with an empty one at the next attempt, so what the copy has is read
+   * before. One that never opens is deleted if its queue is in the copy.
+   */
+  async #connectOrMend() {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#connect(true);
+      } catch (thrown) {
+        const isBroken = /** @type {Error} */ (thrown)?.name === "UnknownError";
+        if (!isBroken || this.#copy === undefined || attempt > OPENS_MAX) throw thrown;
+        this.#lost ??= await this.#copy.recover();
+        if (attempt < OPENS_MAX) continue;
+        if (!this.#lost?.isCopied) throw thrown;
+        await deleteDatabase(this.#name);
+      }
+    }
   }
 
   /** @param {boolean} mayMake Whether a database that is not there is made. */
@@ -262,6 +358,56 @@ export class Storage {
   }
 }
 
+/** What the copy learns of one request. */
+class Copying {
+  #copy;
+  #request;
+  /** @type {number[]} */
+  #keys = [];
+  /** @type {Promise<void> | undefined} */
+  #copied;
+
+  /** @param {QueueCopy} copy @param {StoreRequest} request */
+  constructor(copy, request) {
+    this.#copy = copy;
+    this.#request = request;
+  }
+
+  /**
+   * New records are copied while the browser commits them. Everything else has to be certain: a removal that came to nothing
+   * would take the record out of the copy.
+   * @param {number[]} keys
+   */
+  begin(keys) {
+    this.undo();
+    if (this.#request.formers.length > 0) return;
+    this.#keys = keys;
+    void this.#append(keys);
+  }
+
+  /** @param {number[]} keys @returns {Promise<void> | undefined} */
+  end(keys) {
+    if (this.#keys.length > 0 && keys.join() === this.#keys.join()) return this.#copied;
+    this.undo();
+    return this.#append(keys);
+  }
+
+  /** It was not carried out, or on another connection with other keys. */
+  undo() {
+    if (this.#keys.length > 0) void this.#copy.append({ undone: this.#keys });
+    this.#keys = [];
+    this.#copied = undefined;
+  }
+
+  /** @param {number[]} keys */
+  #append(keys) {
+    const changes = this.#request.queueChanges(keys);
+    if (changes === undefined || changes.put.length + changes.removed.length === 0) return undefined;
+    this.#copied = this.#copy.append(changes);
+    return this.#copied;
+  }
+}
+
 /** The version this build reads and writes. */
 const VERSION = 1;
 
@@ -311,6 +457,20 @@ function openIndexedDb(name, mayMake, limitMs) {
       waiting.end();
       reject(failure ?? request.error);
     };
+  });
+}
+
+/**
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
+function deleteDatabase(name) {
+  return new Promise((resolve) => {
+    const request = indexedDB.deleteDatabase(name);
+    // What could not be deleted cannot be opened either.
+    request.onsuccess = () => resolve();
+    request.onerror = () => resolve();
+    request.onblocked = () => resolve();
   });
 }
 

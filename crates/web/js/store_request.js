@@ -88,19 +88,59 @@ export class StoreRequest {
   }
 
   /**
+   * What it did to the queue, if it gave these keys; `undefined` for one that has nothing to do with it.
+   * @param {number[]} keys
+   * @returns {QueueChanges | undefined}
+   */
+  queueChanges(keys) {
+    const { kind, fence, records, removed, unqueued } = this;
+    /** @param {QueueChanges["put"]} put @param {number[]} gone */
+    const changes = (put, gone) => ({ fence, put, removed: gone });
+    if (kind === "enqueue") {
+      /** @type {QueueChanges["put"]} */
+      const put = records.map(([, bytes], number) => [keys[number] ?? 0, bytes]);
+      return changes(
+        put.filter(([key]) => key !== 0),
+        goneFormers(this, keys),
+      );
+    }
+    if (kind === "discard") return changes([], keys);
+    if (kind === "commit")
+      return changes(
+        [],
+        unqueued.map(([key]) => key),
+      );
+    if (kind !== "updateQueue" && kind !== "foldQueue") return undefined;
+    const there = new Set(keys);
+    return changes(
+      records.filter(([key]) => there.has(key)),
+      removed.filter((key) => there.has(key)),
+    );
+  }
+
+  /**
    * Carries the request out.
    * @param {IDBDatabase} database
    * @param {number} limitMs
+   * @param {(keys: number[]) => void} [onKeys] Hears the keys of new records before the browser has committed them.
    */
-  run(database, limitMs) {
+  run(database, limitMs, onKeys) {
     const { durability, stores, issue } = PLANS[this.kind];
     // A transaction over the queue would make strict writes wait behind a large one, so the queue is left out when
     // nothing in it changes: pages of a snapshot never touch it.
     /** @type {StoreName[]} */
     const names = this.unqueued.length > 0 ? [...stores, "pendingMutations"] : stores;
-    return transact(database, names, durability, limitMs, (tx, found) => issue(tx, this, found));
+    return transact(database, names, durability, limitMs, (tx, found) => issue(tx, this, found, onKeys));
   }
 }
+
+/**
+ * What a transaction did to the queue.
+ * @typedef {object} QueueChanges
+ * @property {number} fence Of the leader that rewrote records; 0 for new ones.
+ * @property {[key: number, bytes: Uint8Array][]} put
+ * @property {number[]} removed
+ */
 
 /**
  * What another tab did, as WebAssembly reads it. A structured clone has the members of the request and none of its methods.
@@ -143,7 +183,8 @@ function goneFormers({ formers }, keys) {
  * @typedef {object} Plan
  * @property {"strict" | "relaxed"} durability
  * @property {StoreName[]} stores
- * @property {(tx: Tx, request: StoreRequest, found: Found) => void} issue Makes the requests of its transaction.
+ * @property {(tx: Tx, request: StoreRequest, found: Found, onKeys?: (keys: number[]) => void) => void} issue
+ *   Makes the requests of its transaction.
  */
 
 /** @satisfies {Record<string, Plan>} */

@@ -91,6 +91,8 @@ export class Found {
   hasKeys = false;
   /** Whether the replica record is the one that was named, and the rows were left out. */
   isKnown = false;
+  /** Whether nobody ever led here, so that nothing was changed: who comes first asks for what another store may have lost. */
+  isNew = false;
   /** @type {StoredRecord[][]} The lists as WebAssembly numbers them; those of a request that another tab made come after. */
   lists = [this.records, this.queue];
 
@@ -184,21 +186,38 @@ export function transact(database, stores, durability, limitMs, issue) {
 }
 
 /**
+ * What a database that is gone had in its queue.
+ * @typedef {object} Lost
+ * @property {boolean} isCopied Whether it had a copy, so that this is all of it.
+ * @property {[key: number, bytes: Uint8Array][]} records
+ * @property {number} last The highest key that was ever given out: none of them is given out again.
+ * @property {number} fence The highest that is known.
+ */
+
+/**
  * Reads everything and takes the lead: writes a fence one higher than the one found, in the same transaction, so that no
  * commit of a former leader can fall between. Without an identity it only reads.
  * @param {IDBDatabase} database
  * @param {string | undefined} identity
  * @param {number} limitMs
  * @param {Uint8Array} [known] A replica record whose rows need not be read.
+ * @param {Lost} [lost] What a new database begins with.
  */
-export function load(database, identity, limitMs, known) {
-  const durability = identity === undefined ? undefined : "relaxed";
+export function load(database, identity, limitMs, known, lost) {
+  const durability = identity === undefined ? undefined : lost?.records.length ? "strict" : "relaxed";
   return transact(database, ["cursors", "entities", "pendingMutations"], durability, limitMs, (tx, found) => {
     const cursors = tx.store("cursors");
+    const queue = tx.store("pendingMutations");
     if (identity !== undefined) cursors.put(identity, "identity");
     tx.read(cursors.get(FENCE), (fence) => {
       found.fence = Number(fence) || 0;
       if (identity === undefined) return;
+      found.isNew = fence === undefined && lost === undefined;
+      if (found.isNew) return;
+      if (lost !== undefined) {
+        if (fence === undefined) found.fence = refill(queue, lost);
+        readAll(tx, queue, found.queue);
+      }
       found.fence += 1;
       cursors.put(found.fence, FENCE);
     });
@@ -207,6 +226,32 @@ export function load(database, identity, limitMs, known) {
       if (found.isKnown) return;
       found.replica = bytesOf(replica);
       readAll(tx, tx.store("entities"), found.records);
+    });
+    if (lost === undefined) readAll(tx, queue, found.queue);
+  });
+}
+
+/**
+ * @param {IDBObjectStore} queue
+ * @param {Lost} lost
+ */
+function refill(queue, { records, last, fence }) {
+  // The highest key is used once, also if its record is gone: the numbers that the browser gives out go on behind it.
+  if (last > 0) queue.put(0, last);
+  if (last > 0) queue.delete(last);
+  for (const [key, bytes] of records) queue.put(bytes, key);
+  return fence;
+}
+
+/**
+ * Reads the queue and the fence that stands at that moment.
+ * @param {IDBDatabase} database
+ * @param {number} limitMs
+ */
+export function readQueue(database, limitMs) {
+  return transact(database, ["cursors", "pendingMutations"], undefined, limitMs, (tx, found) => {
+    tx.read(tx.store("cursors").get(FENCE), (fence) => {
+      found.fence = Number(fence) || 0;
     });
     readAll(tx, tx.store("pendingMutations"), found.queue);
   });

@@ -74,7 +74,7 @@ extern "C" {
     #[derive(Debug)]
     pub(crate) type Store;
     #[wasm_bindgen(constructor, js_class = Storage)]
-    pub(crate) fn new(on_event: &JsValue, limit_ms: f64, channel: &Channel, open_database: &JsValue) -> Store;
+    pub(crate) fn new(on_event: &JsValue, limit_ms: f64, channel: &Channel, disk: &JsValue) -> Store;
     #[wasm_bindgen(method, js_class = Storage)]
     pub(crate) fn open(this: &Store, name: &str, identity: &str);
     #[wasm_bindgen(method, js_class = Storage)]

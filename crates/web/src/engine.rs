@@ -49,7 +49,7 @@ enum Phase {
 }
 
 impl Engine {
-    pub(crate) fn new(options: Options, client: Client, on_events: &JsValue, open_database: &JsValue) -> Rc<Self> {
+    pub(crate) fn new(options: Options, client: Client, on_events: &JsValue, disk: &JsValue) -> Rc<Self> {
         panic::report();
         Rc::new_cyclic(|me: &Weak<Self>| {
             let me = Weak::clone(me);
@@ -60,7 +60,7 @@ impl Engine {
             });
             let listener = &Page::guard(on_event.as_ref());
             let network = Network::new(listener);
-            let storage = Storage::new(listener, limits::STORAGE_MS_MAX, open_database);
+            let storage = Storage::new(listener, limits::STORAGE_MS_MAX, disk);
             Self {
                 options,
                 client: RefCell::new(client),

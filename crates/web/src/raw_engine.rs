@@ -23,18 +23,18 @@ pub struct RawEngine {
 
 #[wasm_bindgen]
 impl RawEngine {
-    /// Makes an engine that does nothing before `start`. After a panic this and every method throws. `open_database` is a
-    /// function that opens another database than IndexedDB, or undefined.
+    /// Makes an engine that does nothing before `start`. After a panic this and every method throws. `disk` is a `Disk`
+    /// of `js/storage.js`, or undefined for IndexedDB alone.
     ///
     /// # Errors
     /// `INVALID_CONFIG`.
     #[expect(clippy::needless_pass_by_value, reason = "the boundary hands over owned values")]
     #[wasm_bindgen(constructor)]
-    pub fn new(options_json: &str, on_events: JsValue, open_database: JsValue) -> Result<RawEngine, JsValue> {
+    pub fn new(options_json: &str, on_events: JsValue, disk: JsValue) -> Result<RawEngine, JsValue> {
         refuse_after_panic();
         let (options, config) =
             Options::read(options_json).map_err(|error| refused(ErrorCode::InvalidConfig, &error.to_string()))?;
-        Ok(Self { engine: Engine::new(options, Client::new(config), &on_events, &open_database) })
+        Ok(Self { engine: Engine::new(options, Client::new(config), &on_events, &disk) })
     }
 
     /// Begins with this token, or without one as the anonymous user.

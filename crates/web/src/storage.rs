@@ -14,11 +14,11 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// A store that is not open. `limit_ms` is how long an open or a transaction may hang; `open_database` is a function that
-    /// opens another database than IndexedDB, or undefined.
-    pub fn new(on_event: &JsValue, limit_ms: u64, open_database: &JsValue) -> Self {
+    /// A store that is not open. `limit_ms` is how long an open or a transaction may hang; `disk` is what
+    /// `js/storage.js` calls a `Disk`, or undefined for IndexedDB alone.
+    pub fn new(on_event: &JsValue, limit_ms: u64, disk: &JsValue) -> Self {
         let channel = Channel::new(on_event);
-        Self { store: Store::new(on_event, to_f64(limit_ms), &channel, open_database), channel }
+        Self { store: Store::new(on_event, to_f64(limit_ms), &channel, disk), channel }
     }
 
     /// Opens the database, takes the lead of the replica if no other tab has it, and reads everything there is. Answered by
