@@ -59,7 +59,7 @@ export class Channel {
     }
     const report = JSON.parse(body);
     this.#last.set(report.tab, report.what === "problem" ? report : report.what);
-    const reply = this.#answers[report.what]?.(report) ?? {};
+    const reply = (await this.#answers[report.what]?.(report)) ?? {};
     answer.writeHead(200, { "Content-Type": "application/json", "Access-Control-Allow-Origin": "*" });
     answer.end(JSON.stringify(reply));
     const waiting = this.#waiting;

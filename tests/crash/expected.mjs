@@ -146,6 +146,24 @@ export function readLog(changes) {
   return { rows: lists, doubled };
 }
 
+/**
+ * The rows there will be once the server has what a device has in its queue: `unsent` lists `[entity, id, kind, n]` in order.
+ * A change that the server has already comes to nothing: every insert has an id and every update a number of its own.
+ */
+export function withUnsent(changes, unsent) {
+  const known = new Set(changes.map(({ row_id }) => row_id));
+  const rows = {};
+  for (const [entity, list] of Object.entries(readLog(changes).rows))
+    rows[entity] = new Map(list.map(([id, n]) => [id, n]));
+  for (const [entity, id, kind, n] of unsent) {
+    const table = rows[entity];
+    if (kind === "delete") table.delete(id);
+    else if (table.has(id)) table.set(id, Math.max(table.get(id), n ?? -1));
+    else if (kind === "insert" && !known.has(id)) table.set(id, n);
+  }
+  return Object.fromEntries(Object.entries(rows).map(([entity, table]) => [entity, [...table]]));
+}
+
 /** Says in what the device's rows differ from the server's. */
 export function differences(device, server) {
   const found = [];

@@ -10,11 +10,15 @@ export class Figures {
   refused = [];
   wiped = 0;
   wipes_provoked = 0;
+  /** Those that the engine told of, and the transactions that it then had again. */
   wipes_reported = 0;
+  recovered = 0;
   identity_forgotten = 0;
   /** Starts at which the browser could not open its store. */
   unreadable = [];
   problems = [];
+  /** Why the second copy of the queue could not be written. */
+  copy_failed = [];
   server_lost = [];
   server_doubled = [];
   server_differs = [];
@@ -28,12 +32,19 @@ export class Figures {
     this.refused.push(...refused);
   }
 
-  /** What must be zero and is not. A store that was deleted on purpose takes unsent writes with it. */
-  failures(isWiping) {
-    const always = ["torn", "refused", "server_doubled", "server_differs"];
-    const names = isWiping ? always : [...always, "lost", "server_lost"];
+  /** What must be zero and is not, and stores that were lost without a word. */
+  failures() {
+    const names = [
+      "lost",
+      "torn",
+      "refused",
+      "copy_failed",
+      "server_lost",
+      "server_doubled",
+      "server_differs",
+    ];
     const bad = names.filter((name) => this[name].length > 0);
-    if (!isWiping && this.wiped > 0) bad.push("wiped");
+    if (this.wipes_reported !== this.wiped) bad.push("wipes_reported");
     return bad;
   }
 

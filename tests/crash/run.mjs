@@ -55,9 +55,9 @@ try {
     await mkdir(own);
     const count = Math.min(KILLS_OF_A_PROFILE, kills - figures.kills);
     await new Series({ options, channel, figures, random, say }).run(own, site, count);
-    if (figures.failures(wipe).length === 0) await rm(own, { recursive: true });
+    if (figures.failures().length === 0) await rm(own, { recursive: true });
   }
-  isKept = figures.failures(wipe).length > 0;
+  isKept = figures.failures().length > 0;
 } finally {
   await channel.close();
   const result = {
@@ -72,7 +72,7 @@ try {
   if (isKept) say(`Profiles and databases are kept in ${folder}.`);
   else await rm(folder, { recursive: true, force: true });
 }
-const failures = figures.failures(wipe);
+const failures = figures.failures();
 if (failures.length > 0) {
   say(`FAILED: ${failures.join(", ")}. Again: --seed ${values.seed}`);
   process.exitCode = 1;

@@ -4,7 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { signIn, startServer } from "../figures/stage/server.mjs";
 import { Browser, isInLocalStorage, storesOf } from "./browser.mjs";
-import { differences, Expected, readLog } from "./expected.mjs";
+import { differences, Expected, readLog, withUnsent } from "./expected.mjs";
 import { logOf, OtherClient, prefill } from "./other_client.mjs";
 
 /** A start, a hand-over and a whole sync of a loaded machine stay far below this. */
@@ -174,8 +174,8 @@ export class Series {
     this.#before.clear();
     this.#channel.answers({
       starting: ({ tab }) => void this.#before.set(tab, this.#device.copy()),
-      opened: (report) => {
-        this.#judge(report);
+      opened: async (report) => {
+        await this.#judge(report);
         const opensAnother = plan.secondTab && report.tab === "a";
         return { ...plan, secondTab: opensAnother ? this.#address("b") : undefined };
       },
@@ -200,7 +200,7 @@ export class Series {
   }
 
   /** Compares what a page found on this device with what was acknowledged before. */
-  #judge(report) {
+  async #judge(report) {
     if (report.storage.kind !== "indexeddb") {
       this.#figures.unreadable.push({
         round: report.round,
@@ -211,12 +211,15 @@ export class Series {
       return;
     }
     const expected = this.#before.get(report.tab) ?? new Expected();
-    const found = expected.compare(report, this.#device);
-    const isEmpty = report.seq === 0 && Object.values(report.rows).every((rows) => rows.length === 0);
-    const isWiped =
-      expected.size > 0 && (isEmpty || !report.databases.some((name) => name.includes(`_${this.#app}_`)));
+    const isNamed = report.databases.some((name) => name.includes(`_${this.#app}_`));
+    const isWiped = expected.size > 0 && !isNamed && report.seq === 0;
+    const found = isWiped ? await this.#withServer(expected, report) : expected.compare(report, this.#device);
     if (isWiped) this.#figures.wiped += 1;
-    if (report.problems.some((problem) => problem.startsWith("STORAGE_"))) this.#figures.wipes_reported += 1;
+    for (const { kind, recovered, reason } of report.notices) {
+      if (kind === "lost" && expected.size > 0) this.#figures.wipes_reported += 1;
+      if (kind === "lost") this.#figures.recovered += recovered;
+      if (kind === "copy_failed") this.#figures.copy_failed.push(reason);
+    }
     if (!report.isIdentified && expected.size > 0) this.#figures.identity_forgotten += 1;
     this.#figures.problems.push(...report.problems);
     this.#figures.add(found);
@@ -233,6 +236,14 @@ export class Series {
     // A second tab opens while the first one writes on; only the first sees all there is.
     if (isWiped) this.#device = new Expected();
     else if (report.tab === "a") this.#device.learn(report, found.lost);
+  }
+
+  /** Without its database a device has the queue alone; with what the server has it must be everything. */
+  async #withServer(expected, { unsent, queue }) {
+    const rows = withUnsent(await logOf(this.#server.url, this.#token), unsent);
+    const { lost } = expected.compare({ rows }, this.#device);
+    const refused = queue.filter(([, status]) => status === "failed");
+    return { lost, survivors: 0, torn: [], refused };
   }
 
   /** Waits for a report of this round; `tab` is empty for any of them. */

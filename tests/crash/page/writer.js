@@ -17,6 +17,9 @@ const engine = createSyncEngine(location.origin, {
 });
 const problems = [];
 engine.onError((error) => problems.push(`${error.code ?? ""} ${error.message}`));
+/** What the engine says about the disk. */
+const notices = [];
+engine.onStorage((notice) => notices.push(notice));
 
 run().catch((error) => tell("problem", { message: `${error?.stack ?? error}`, status: engine.status }));
 
@@ -68,9 +71,13 @@ function inventory(isIdentified) {
       .list(entity)
       .map(({ id, n, ...row }) => [id, n, row.group ?? "", row.size ?? 0]);
   }
-  const queue = engine.mutations.list().map(({ opId, status, error }) => [opId, status, error?.code ?? ""]);
+  const mutations = engine.mutations.list();
+  const queue = mutations.map(({ opId, status, error }) => [opId, status, error?.code ?? ""]);
+  const unsent = mutations.flatMap(({ changes }) =>
+    changes.map(({ entity, rowId, kind, data }) => [entity, rowId, kind, data?.n ?? null]),
+  );
   const { storage, seq } = engine.status;
-  return { rows, queue, storage, seq, isIdentified, problems };
+  return { rows, queue, unsent, storage, seq, isIdentified, problems, notices };
 }
 
 /** Everything is sent, everything is here. */
