@@ -59,6 +59,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
   #syncs = 0;
 
   readonly #storageListeners: Listeners<StorageNotice> = new Listeners(this.#news.listenerThrew);
+  #hasWritten = false;
+  #nextLookAt = 0;
   /** What the driver's database is. */
   #kept: StorageStatus;
 
@@ -117,6 +119,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   onStorage(listener: (notice: StorageNotice) => void): Unsubscribe {
     return this.#storageListeners.add(listener);
+  }
+
+  async persistStorage(): Promise<boolean> {
+    return (await globalThis.navigator?.storage?.persist?.()) ?? false;
   }
 
   onError(listener: (error: SynclineError) => void): Unsubscribe {
@@ -366,6 +372,10 @@ export class Engine<S extends object> implements SyncEngine<S> {
         break;
       case "synced":
         this.#syncs += 1;
+        this.#lookAfterStorage(false);
+        break;
+      case "mutation_durable":
+        this.#lookAfterStorage(true);
         break;
       default:
         this.#tellMutations(this.#queue.took(event));
@@ -380,13 +390,31 @@ export class Engine<S extends object> implements SyncEngine<S> {
 
   #tellStorage(replica: Replica, notice: StorageNotice): void {
     if (replica !== this.#sessions.replica) return;
-    if (notice.kind !== "lost") {
+    if (notice.kind === "copy_failed" || notice.kind === "copy_resumed") {
       this.#kept = Object.freeze({ kind: "indexeddb", hasCopy: notice.kind === "copy_resumed" });
       const { status } = this;
       if (status.storage.kind === "indexeddb") this.#news.setStatus({ ...status, storage: this.#kept });
     }
     this.#news.add(() => this.#storageListeners.emit(notice));
     this.#news.deliver();
+  }
+
+  /** Now and then, and after the first write. */
+  #lookAfterStorage(hasWritten: boolean): void {
+    const now = performance.now();
+    const isFirst = hasWritten && !this.#hasWritten;
+    const canLook = this.storage.kind === "indexeddb" && globalThis.navigator?.storage?.estimate;
+    if (!canLook || (now < this.#nextLookAt && !isFirst)) return;
+    this.#hasWritten ||= hasWritten;
+    this.#nextLookAt = now + LOOK_MS;
+    const { replica } = this.#sessions;
+    import("./storage_care.ts")
+      .then(({ lookAfterStorage }) =>
+        lookAfterStorage(hasWritten, (notice) => replica && this.#tellStorage(replica, notice)),
+      )
+      .catch(() => {
+        // A browser that does not say, or a script that cannot be loaded now: the next look may fare better.
+      });
   }
 
   /** The page's rows go when this replica has its own, and at once when it is another identity's. */
@@ -412,6 +440,9 @@ export class Engine<S extends object> implements SyncEngine<S> {
     for (const transition of transitions) this.#news.add(() => this.#queue.notify(transition));
   }
 }
+
+/** How often the room that is left is looked at. */
+const LOOK_MS = 60_000;
 
 function later(what: string): SynclineError {
   return new SynclineError("NOT_SUPPORTED", `${what} are not in version 0.1; they come with 0.2`);

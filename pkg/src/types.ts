@@ -223,7 +223,9 @@ export type StorageNotice =
   /** The second copy of the queue cannot be written: from now on the database is all there is. Said once. */
   | { readonly kind: "copy_failed"; readonly reason: string }
   /** The second copy is complete again. */
-  | { readonly kind: "copy_resumed" };
+  | { readonly kind: "copy_resumed" }
+  /** The origin has used up nearly all it may store. What is unsent is kept longest; rows can be fetched again. */
+  | { readonly kind: "nearly_full"; readonly usedBytes: number; readonly quotaBytes: number };
 
 /** Everything an honest indicator needs. The same object until something in it changes. */
 export interface Status {
@@ -504,8 +506,13 @@ export interface SyncEngine<S extends object = AnySchema> {
   onStatus(listener: (status: Status) => void): Unsubscribe;
   /** Calls `listener` with what went wrong outside of a call: storage, network, a listener that threw. */
   onError(listener: (error: SynclineError) => void): Unsubscribe;
-  /** What happened to what is kept on this device: a database that was lost, a second copy that cannot be written. */
+  /** What happened to what is kept on this device, from a database that was lost to a disk that is nearly full. */
   onStorage(listener: (notice: StorageNotice) => void): Unsubscribe;
+  /**
+   * Asks the browser never to remove what is stored to make room; says whether it agreed. Firefox asks the user. The other
+   * browsers decide by themselves and are asked after the first write.
+   */
+  persistStorage(): Promise<boolean>;
 
   /** The same as `stop()`: `await using engine = createSyncEngine(…)`. */
   [Symbol.asyncDispose](): Promise<void>;
