@@ -157,9 +157,9 @@ export class Engine<S extends object> implements SyncEngine<S> {
     return this.#sessions.change(token, unsent === "carry");
   }
 
-  async signOut({ unsent = "keep" }: SignOutOptions = {}): Promise<void> {
+  async signOut({ unsent = "keep", erase = false }: SignOutOptions = {}): Promise<void> {
     if (unsent === "discard") this.#discardUnsent();
-    await this.#sessions.signOut();
+    await this.#sessions.signOut(erase);
   }
 
   insert<E extends EntityOf<S>>(entity: E, row: NewRow<S, E>): Write {

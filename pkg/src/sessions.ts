@@ -4,6 +4,7 @@
 import { Breakdowns, breakdownError } from "./breakdowns.ts";
 import type { Settings } from "./config.ts";
 import { quiet } from "./deferred.ts";
+import { Erasing } from "./erasing.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type * as LeftDatabaseModule from "./left_database.ts";
 import type { News } from "./news.ts";
@@ -54,6 +55,7 @@ export class Sessions {
   readonly #tabs: OtherTabs;
   /** Unsent writes of the former session are on their way to this one. */
   #carrying: Promise<void> | undefined;
+  readonly #erasing: Erasing;
   /** Whose session this tab left because another one did. */
   #leftBehind: Identity | null = null;
   /** Whether the token was known when the page went into the browser's cache. */
@@ -75,6 +77,7 @@ export class Sessions {
         news.deliver();
       },
     );
+    this.#erasing = new Erasing(settings.appName, settings.backend);
     this.#tabs = new OtherTabs(
       settings.appName,
       (said) => this.#heard(said),
@@ -145,13 +148,16 @@ export class Sessions {
     await this.#carrying;
   }
 
-  async signOut(): Promise<void> {
+  async signOut(erases: boolean): Promise<void> {
     const token = this.#replica?.token;
     const { identity } = this.#news.status;
     this.#tokens.forget();
+    const name = erases && identity !== null ? this.#databaseOf(identity) : undefined;
+    if (name !== undefined) this.#erasing.add(name);
     const changed = this.change(null);
     this.#forget(token, identity);
     await changed;
+    if (name !== undefined) await this.#inTurn(() => this.#erasing.run());
   }
 
   /** @throws SynclineError NOT_STARTED when there is none. */
@@ -212,6 +218,7 @@ export class Sessions {
     const asked = known === undefined && this.#tokens.canAsk ? this.#tokens.ask(null, question) : undefined;
     this.#module = await unlessAborted(this.#load(), signal);
     checkRunning(signal);
+    if (this.#erasing.isDue) await this.#erase();
     // What was heard meanwhile counts.
     if (asked === undefined) return this.#open(this.#tokens.known());
     // A function that has the token at hand has answered by now. One that asks a server is not waited for.
@@ -371,7 +378,7 @@ export class Sessions {
     }
     const replica = this.#replica;
     if (replica === undefined) return this.#open(token);
-    if (token !== replica.token) {
+    if (token !== replica.token || this.#erasing.isDue) {
       await this.#note(carries, token);
       if (!this.#isOf(token, this.#news.status.identity)) this.#tellLeft(replica.token, token);
       return this.#reopen(signal, token);
@@ -392,7 +399,19 @@ export class Sessions {
 
   async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
     await this.#leave();
+    await this.#erase();
     if (!signal.aborted) this.#open(token);
+  }
+
+  /** What a session was to leave behind no more. Who asked for it hears of a failure, and the next start tries again. */
+  async #erase(): Promise<void> {
+    await this.#erasing.run().catch((error: unknown) => this.#news.tellError(fromThrown(error)));
+  }
+
+  /** The name of an identity's database, as crates/web makes it. */
+  #databaseOf({ userId, tenantId }: Identity): string | undefined {
+    const key = this.#module?.tokenHash(JSON.stringify([userId, tenantId])).slice(0, 32);
+    return key && `syncline_${this.#settings.appName}_${key}`;
   }
 
   /** Hides the rows at once, then closes their database. */
@@ -491,12 +510,11 @@ export class Sessions {
       // Memory is no place for what is safe on a disk.
       if (this.#replica !== replica || this.#news.status.storage.kind === "memory") return;
       writeNote(this.#noteName, { ...note, to: identity });
-      const { appName, backend } = this.#settings;
-      const key = this.#module
-        ?.tokenHash(JSON.stringify([note.from.userId, note.from.tenantId]))
-        .slice(0, 32);
+      const { backend } = this.#settings;
+      const name = this.#databaseOf(note.from);
+      if (name === undefined) return;
       const isOtherLog = note.from.tenantId !== identity.tenantId;
-      await carryOver(`syncline_${appName}_${key}`, backend && openerOf(backend), async (list) => {
+      await carryOver(name, backend && openerOf(backend), async (list) => {
         const known = new Set(replica.queue().map(({ op_id }) => op_id));
         if (this.#replica !== replica) return new Set();
         this.command((raw) => raw.adopt(list.map(({ line }) => line).join("\n"), isOtherLog));

@@ -347,6 +347,11 @@ export interface SessionChangeOptions {
 export interface SignOutOptions {
   /** Default `"keep"`: they are sent when the same user signs in on this device again. */
   readonly unsent?: "keep" | "discard" | undefined;
+  /**
+   * Removes everything of this user and organisation from the device: rows, unsent writes, files, what is known of the token.
+   * `signOut()` then rejects if a part of it cannot be removed, and the next start tries again.
+   */
+  readonly erase?: boolean | undefined;
 }
 
 /** How an infinite query pages, filters and orders. */

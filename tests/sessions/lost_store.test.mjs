@@ -248,3 +248,73 @@ async function untilFiles(page, isWanted) {
     if (performance.now() > late) throw new Error(`never: ${JSON.stringify(found)}`);
   }
 }
+
+/** Everything of the site that names one of its databases. */
+function traces(page) {
+  return page.evaluate(async () => {
+    const databases = (await indexedDB.databases()).map(({ name }) => name);
+    const folders = [];
+    for await (const name of (await navigator.storage.getDirectory()).keys()) folders.push(name);
+    return [...databases, ...folders, ...Object.keys(localStorage)].filter((name) =>
+      /_[0-9a-f]{32}/.test(name),
+    );
+  });
+}
+
+test("who signs out for good leaves nothing behind, in no tab", async () => {
+  const context = await stage.browser();
+  const [page, other] = [await stage.page(context), await stage.page(context)];
+  const token = jwt("hal");
+  for (const tab of [page, other]) {
+    await start(tab, { token });
+    await insert(tab, "private", "of the server");
+  }
+  await isSynced(page);
+  await page.evaluate(() => window.engine.pause());
+  await insert(page, "private", "unsent");
+  await insert(other, "private", "unsent");
+  const own = await traces(page);
+  assert.equal(new Set(own).size, 2, String(own));
+
+  await page.evaluate(() => window.engine.signOut({ erase: true }));
+  await shows(page, "");
+  await shows(other, "");
+  // What is left is of the session without a token, which every tab is in now.
+  const left = await traces(page);
+  assert.deepEqual(
+    left.filter((name) => own.includes(name)),
+    [],
+  );
+  assert.equal(await page.evaluate(() => JSON.stringify(Object.values(localStorage)).includes("hal")), false);
+
+  await page.evaluate((token) => window.engine.notifySessionChanged(token), token);
+  await page.evaluate(() => window.engine.resume());
+  await isSynced(page);
+  await shows(page, "of the server", "of the server");
+  assert.deepEqual(await notices(page), []);
+});
+
+test("what could not be erased while the page lived is erased at the next start", async () => {
+  const context = await stage.browser();
+  const page = await stage.page(context);
+  await start(page, { token: jwt("ida") });
+  await isSynced(page);
+  await insert(page, "private", "unsent");
+  const own = await traces(page);
+  // The page dies in the middle: nothing of it is erased yet.
+  await page.evaluate(() => {
+    FileSystemDirectoryHandle.prototype.removeEntry = () => new Promise(() => {});
+    void window.engine.signOut({ erase: true });
+  });
+  await until(page, () => localStorage.getItem("syncline_default_erase") !== null);
+  await page.close();
+  const next = await stage.page(context);
+  assert.equal((await traces(next)).filter((name) => own.includes(name)).length, own.length);
+  await start(next, {});
+  const left = await traces(next);
+  assert.deepEqual(
+    left.filter((name) => own.includes(name)),
+    [],
+  );
+  assert.equal(await next.evaluate(() => localStorage.getItem("syncline_default_erase")), null);
+});
