@@ -38,7 +38,7 @@ async function bundle() {
   await build({
     ...SCRIPT,
     entryPoints: ["src/index.ts", "src/development.ts"],
-    // All files lie side by side: src/module.ts names the module by its place relative to them, src/queue_copy.ts the worker.
+    // All files lie side by side: src/module.ts names the module by its place relative to them, src/copy_line.ts the worker.
     chunkNames: "[name]-[hash]",
     splitting: true,
     plugins: [withoutDefaultAddress()],

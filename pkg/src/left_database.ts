@@ -7,7 +7,7 @@
 // Every step may be repeated: an op_id that is queued already is left alone, and one that the server has decided is answered
 // from its outcome.
 
-import type { OpenDatabase } from "./raw.ts";
+import type { OpenDatabase, QueueNow } from "./raw.ts";
 import type { Identity } from "./types.ts";
 
 /** From whom to whom. It stands outside of both databases, so that a page that died in between goes on with it. */
@@ -44,13 +44,16 @@ export interface Carried {
 }
 
 /**
- * Carries what was never sent from one database to another. `adopt` resolves with the op_ids that are on disk there.
+ * Carries what was never sent from one database to another. `adopt` resolves with the op_ids that are on disk there, and
+ * `renewCopy` makes the second copy of the old queue what that queue is then: should its database be lost, nothing that was
+ * carried over may come back.
  * @param name The database of the session that was left.
  */
 export async function carryOver(
   name: string,
   openDatabase: OpenDatabase | undefined,
   adopt: (list: readonly Carried[]) => Promise<ReadonlySet<string>>,
+  renewCopy: ((readQueue: () => Promise<QueueNow>) => Promise<void>) | undefined,
 ): Promise<void> {
   const database = await open(name, openDatabase);
   if (database === undefined) return;
@@ -62,6 +65,8 @@ export async function carryOver(
       database,
       marked.filter(({ opId }) => stored.has(opId)),
     );
+    const last = marked.reduce((last, { key }) => Math.max(last, Number(key)), 0);
+    await renewCopy?.(async () => ({ ...(await readQueue(database)), last }));
   } finally {
     database.close();
   }
@@ -111,6 +116,26 @@ function remove(database: IDBDatabase, marked: readonly Marked[]): Promise<void>
       now.onsuccess = () => textOf(now.result) === text && queue.delete(key);
     }
   });
+}
+
+/** As a leader has it: the fence is the one that was raised above. */
+async function readQueue(database: IDBDatabase): Promise<QueueNow> {
+  let fence = 0;
+  const records: [number, Uint8Array][] = [];
+  await transact(database, (store) => {
+    const stored = store("cursors").get("fence");
+    stored.onsuccess = () => {
+      fence = Number(stored.result) || 0;
+    };
+    const keys = store("pendingMutations").getAllKeys();
+    const values = store("pendingMutations").getAll();
+    values.onsuccess = () => {
+      keys.result.forEach((key, index) => {
+        records.push([Number(key), values.result[index] as Uint8Array]);
+      });
+    };
+  });
+  return { records, fence, leads: true };
 }
 
 interface Intent {

@@ -1,39 +1,21 @@
-// The second copy of the queue, as docs/storage.md describes it: this page's line to the worker that writes it.
+// The second copy of the queue, as docs/storage.md describes it, as far as every page needs it. What writes the copy comes
+// with copy_line.ts, what reads it with lost_queue.ts.
 //
 // A browser may lose its whole IndexedDB in a crash, whatever durability was asked for. Files are kept elsewhere.
 
+import type { CopyLine } from "./copy_line.ts";
 import type { Lost, QueueChanges, QueueNow } from "./raw.ts";
 import type { StorageNotice } from "./types.ts";
 
-/** What the page tells the worker. */
-export type ToWorker =
-  | { readonly name: string }
-  | { readonly queue: QueueNow | undefined }
-  | { readonly leads: true }
-  | { readonly id: number; readonly changes: CopiedChanges };
-
 export type CopiedChanges = QueueChanges | { readonly undone: readonly number[] };
 
-/** What the worker says: that it wants to know the whole queue, or what became of some changes. */
-export interface FromWorker {
-  readonly id?: number;
-  readonly error?: string;
-}
-
-/** How long a write waits for the copy. */
-const LIMIT_MS = 5000;
-/** Workers that failed in a row, after which there is no copy in this session. */
-const FAILURES_MAX = 3;
-
-/** Keeps the copy of one replica's queue. Nothing runs before the first write. */
+/** Keeps the copy of one replica's queue. No worker runs before the first write. */
 export class QueueCopy {
   readonly #tell: (notice: StorageNotice) => void;
   #name = "";
   #readQueue: (() => Promise<QueueNow>) | undefined;
-  #worker: Worker | undefined;
-  #calls = 0;
-  readonly #waiting: Map<number, (error: string | undefined) => void> = new Map();
-  #failures = 0;
+  #line: Promise<CopyLine> | undefined;
+  /** Whether its code could not be loaded. */
   #hasFailed = false;
 
   constructor(tell: (notice: StorageNotice) => void) {
@@ -56,31 +38,25 @@ export class QueueCopy {
     } catch {
       // The files say the same, once there are any.
     }
+    // The first write need not wait for it then, and says what is wrong with it.
+    this.#load()?.catch(() => {});
   }
 
   led(): void {
-    this.#post({ leads: true });
+    this.#line?.then((line) => line.led()).catch(() => {});
   }
 
+  /** Resolves when the disk has it, or when there is no copy. */
   async append(changes: CopiedChanges): Promise<void> {
-    if (this.#readQueue === undefined || this.#failures >= FAILURES_MAX) return;
-    this.#worker ??= this.#start();
-    this.#calls += 1;
-    const id = this.#calls;
-    const error = await new Promise<string | undefined>((resolve) => {
-      // In two parts: a machine that slept in one of them hears the answers that came meanwhile before the second is over.
-      let isHalf = false;
-      const timer = setInterval(() => {
-        if (isHalf) this.#break(`it took longer than ${LIMIT_MS / 1000} s`);
-        isHalf = true;
-      }, LIMIT_MS / 2);
-      this.#waiting.set(id, (error) => {
-        clearInterval(timer);
-        resolve(error);
-      });
-      this.#post({ id, changes });
-    });
-    this.#note(error);
+    try {
+      const line = await this.#load();
+      if (this.#hasFailed) this.#tell({ kind: "copy_resumed" });
+      this.#hasFailed = false;
+      await line?.append(changes);
+    } catch (error) {
+      if (!this.#hasFailed) this.#tell({ kind: "copy_failed", reason: String(error) });
+      this.#hasFailed = true;
+    }
   }
 
   /** What there was of a database that is new or cannot be opened; `undefined` if there never was one. */
@@ -97,12 +73,24 @@ export class QueueCopy {
 
   close(): void {
     this.#readQueue = undefined;
-    this.#worker?.terminate();
-    this.#settle(undefined);
+    this.#line?.then((line) => line.close()).catch(() => {});
   }
 
   get #mark(): string {
     return `${this.#name}_made`;
+  }
+
+  #load(): Promise<CopyLine> | undefined {
+    const readQueue = this.#readQueue;
+    if (readQueue === undefined) return undefined;
+    this.#line ??= import("./copy_line.ts").then(
+      ({ CopyLine }) => new CopyLine(this.#name, readQueue, this.#tell),
+      (error: unknown) => {
+        this.#line = undefined;
+        throw error;
+      },
+    );
+    return this.#line;
   }
 
   async #folder(): Promise<FileSystemDirectoryHandle | undefined> {
@@ -114,58 +102,5 @@ export class QueueCopy {
       if (name === "NotFoundError" || name === "SecurityError") return undefined;
       throw error;
     }
-  }
-
-  #start(): Worker {
-    try {
-      // Bundlers find the script by this pattern.
-      const worker = new Worker(new URL("./queue_copy_worker.js", import.meta.url), { type: "module" });
-      worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#heard(data);
-      worker.onerror = (event) => this.#break(event.message || "its worker cannot be loaded");
-      worker.postMessage({ name: this.#name } satisfies ToWorker);
-      return worker;
-    } catch (error) {
-      queueMicrotask(() => this.#break(String(error)));
-      return { postMessage() {}, terminate() {} } as unknown as Worker;
-    }
-  }
-
-  #heard({ id, error }: FromWorker): void {
-    if (id === undefined) {
-      this.#readQueue?.().then(
-        (queue) => this.#post({ queue }),
-        () => this.#post({ queue: undefined }),
-      );
-      return;
-    }
-    if (error === undefined) this.#failures = 0;
-    const resolve = this.#waiting.get(id);
-    this.#waiting.delete(id);
-    resolve?.(error);
-  }
-
-  #post(message: ToWorker): void {
-    this.#worker?.postMessage(message);
-  }
-
-  /** The worker is of no use. The next change of the queue starts another one, which begins with the whole queue. */
-  #break(reason: string): void {
-    this.#worker?.terminate();
-    this.#worker = undefined;
-    this.#failures += 1;
-    this.#settle(reason);
-  }
-
-  #settle(error: string | undefined): void {
-    for (const resolve of this.#waiting.values()) resolve(error);
-    this.#waiting.clear();
-  }
-
-  /** Said once, until it works again. */
-  #note(reason: string | undefined): void {
-    const hasFailed = reason !== undefined;
-    if (hasFailed === this.#hasFailed) return;
-    this.#hasFailed = hasFailed;
-    this.#tell(hasFailed ? { kind: "copy_failed", reason } : { kind: "copy_resumed" });
   }
 }

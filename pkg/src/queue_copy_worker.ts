@@ -1,8 +1,9 @@
 // The worker that writes the second copy of the queue: one file for each tab, in a folder that is named like the database.
 //
-// Built as a file of its own: it may share nothing with the page, and bundlers find it by its address in queue_copy.ts.
+// Built as a file of its own: it may share nothing with the page, and bundlers find it by its address in copy_line.ts.
 
-import type { CopiedChanges, FromWorker, ToWorker } from "./queue_copy.ts";
+import type { FromWorker, ToWorker } from "./copy_line.ts";
+import type { CopiedChanges } from "./queue_copy.ts";
 import { decode, type Entry, encode, encodeKeys, HEAD, KIND } from "./queue_copy_format.ts";
 import type { QueueNow } from "./raw.ts";
 
@@ -130,9 +131,9 @@ class Copy {
     }
   }
 
-  #entriesOf({ records, leads, fence }: QueueNow): Entry[] {
+  #entriesOf({ records, leads, fence, last: given = 0 }: QueueNow): Entry[] {
     const left = records.filter(([, bytes]) => bytes !== undefined && !isDiscarded(bytes));
-    const last = left.reduce((last, [key]) => Math.max(last, key), this.#last);
+    const last = left.reduce((last, [key]) => Math.max(last, key), Math.max(given, this.#last));
     const bytes = encodeKeys(left.map(([key]) => key));
     const entries: Entry[] = [{ kind: KIND.left, fence: leads ? fence : 0, key: last, bytes }];
     for (const [key, bytes = new Uint8Array()] of left) {

@@ -42,6 +42,8 @@ export interface QueueNow {
   /** The one that is stored, and whether it is this tab's. */
   readonly fence: number;
   readonly leads: boolean;
+  /** The highest key that is known to have been given out, for who did not see it happen. */
+  readonly last?: number;
 }
 
 /** What a database that is gone had in its queue. */

@@ -7,10 +7,11 @@ import { quiet } from "./deferred.ts";
 import { Erasing } from "./erasing.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type * as LeftDatabaseModule from "./left_database.ts";
+import type { Carried } from "./left_database.ts";
 import type { News } from "./news.ts";
 import { OtherTabs, oneTabAtATime, type TabNews } from "./other_tabs.ts";
 import { QueueCopy } from "./queue_copy.ts";
-import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
+import type { OnEvents, OpenDatabase, QueueNow, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, readIdentity, sameIdentity } from "./status.ts";
@@ -514,7 +515,7 @@ export class Sessions {
       const name = this.#databaseOf(note.from);
       if (name === undefined) return;
       const isOtherLog = note.from.tenantId !== identity.tenantId;
-      await carryOver(name, backend && openerOf(backend), async (list) => {
+      const adopt = async (list: readonly Carried[]): Promise<ReadonlySet<string>> => {
         const known = new Set(replica.queue().map(({ op_id }) => op_id));
         if (this.#replica !== replica) return new Set();
         this.command((raw) => raw.adopt(list.map(({ line }) => line).join("\n"), isOtherLog));
@@ -523,7 +524,11 @@ export class Sessions {
         const durable = taken.map((opId) => replica.writes.carry(opId, former?.writes));
         await Promise.all(durable.filter((_, index) => !known.has(taken[index] ?? "")));
         return new Set(taken);
-      });
+      };
+      const hasCopy = backend === undefined && QueueCopy.isPossible;
+      const renew = async (readQueue: () => Promise<QueueNow>): Promise<void> =>
+        (await import("./copy_line.ts")).renewCopy(name, readQueue);
+      await carryOver(name, backend && openerOf(backend), adopt, hasCopy ? renew : undefined);
       writeNote(this.#noteName, undefined);
     } catch (thrown) {
       // The note stays: the next start goes on with it.

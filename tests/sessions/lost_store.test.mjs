@@ -318,3 +318,26 @@ test("what could not be erased while the page lived is erased at the next start"
   );
   assert.equal(await next.evaluate(() => localStorage.getItem("syncline_default_erase")), null);
 });
+
+test("what was carried over to another session does not come back to the one that wrote it", async () => {
+  const context = await stage.browser();
+  const page = await stage.page(context);
+  await start(page, {});
+  await isSynced(page);
+  await page.evaluate(() => window.engine.pause());
+  await insert(page, "todo", "of the guest");
+  await page.evaluate(
+    (token) => window.engine.notifySessionChanged(token, { unsent: "carry" }),
+    jwt("kim", { more: { org: "acme" } }),
+  );
+  await page.evaluate(() => window.engine.resume());
+  await isSynced(page);
+  await shows(page, "of the guest");
+
+  const next = await afterWipe(context, page);
+  await next.evaluate(() => window.make({}));
+  await next.evaluate(() => window.engine.pause());
+  await next.evaluate(() => window.engine.start());
+  assert.deepEqual(await notices(next), [{ kind: "lost", recovered: 0 }]);
+  assert.deepEqual(await queue(next), []);
+});
