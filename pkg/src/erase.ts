@@ -8,8 +8,20 @@ import type { PersistenceBackend } from "./types.ts";
 const LIMIT_MS = 5000;
 const PAUSE_MS = 50;
 
-/** Database, files and marks of one name. What the browser has already may be called again. */
-export async function eraseDatabase(name: string, backend: PersistenceBackend | undefined): Promise<void> {
+/** Notes under `note` that a database is to be removed, so that a page that dies on the way is followed by the next one. */
+export function noteErasure(note: string, name: string): void {
+  localStorage.setItem(note, name);
+}
+
+/** Removes what is noted. It may be begun again at any point. */
+export async function erase(note: string, backend: PersistenceBackend | undefined): Promise<void> {
+  const name = localStorage.getItem(note);
+  if (name === null) return;
+  await eraseDatabase(name, backend);
+  localStorage.removeItem(note);
+}
+
+async function eraseDatabase(name: string, backend: PersistenceBackend | undefined): Promise<void> {
   if (backend !== undefined) return eraseRecords(await backend.open(name));
   // First the files: while they are there, an engine that finds no database takes it for lost.
   await eraseFiles(name);

@@ -4,7 +4,6 @@
 import { Breakdowns, breakdownError } from "./breakdowns.ts";
 import type { Settings } from "./config.ts";
 import { quiet } from "./deferred.ts";
-import { Erasing } from "./erasing.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type * as LeftDatabaseModule from "./left_database.ts";
 import type { Carried } from "./left_database.ts";
@@ -56,7 +55,6 @@ export class Sessions {
   readonly #tabs: OtherTabs;
   /** Unsent writes of the former session are on their way to this one. */
   #carrying: Promise<void> | undefined;
-  readonly #erasing: Erasing;
   /** Whose session this tab left because another one did. */
   #leftBehind: Identity | null = null;
   /** Whether the token was known when the page went into the browser's cache. */
@@ -78,7 +76,6 @@ export class Sessions {
         news.deliver();
       },
     );
-    this.#erasing = new Erasing(settings.appName, settings.backend);
     this.#tabs = new OtherTabs(
       settings.appName,
       (said) => this.#heard(said),
@@ -150,15 +147,17 @@ export class Sessions {
   }
 
   async signOut(erases: boolean): Promise<void> {
+    // Without this code nothing could be erased, so it has to be there first.
+    const code = erases ? await import("./erase.ts") : undefined;
     const token = this.#replica?.token;
     const { identity } = this.#news.status;
     this.#tokens.forget();
-    const name = erases && identity !== null ? this.#databaseOf(identity) : undefined;
-    if (name !== undefined) this.#erasing.add(name);
+    const name = identity && this.#databaseOf(identity);
+    if (name) code?.noteErasure(this.#eraseNote, name);
     const changed = this.change(null);
     this.#forget(token, identity);
     await changed;
-    if (name !== undefined) await this.#inTurn(() => this.#erasing.run());
+    if (erases) await this.#inTurn(() => this.#erase());
   }
 
   /** @throws SynclineError NOT_STARTED when there is none. */
@@ -187,7 +186,7 @@ export class Sessions {
     const former = this.#former;
     replica.opened(identity);
     this.#former = undefined;
-    if (this.#hasNote()) this.#carrying = this.#carryOver(replica, identity, former);
+    if (hasNote(this.#noteName)) this.#carrying = this.#carryOver(replica, identity, former);
     else if (former !== undefined) replica.succeed(former);
     if (former !== undefined && former.token !== replica.token && sameIdentity(former.identity, identity))
       this.#tellRenewed(replica);
@@ -219,7 +218,7 @@ export class Sessions {
     const asked = known === undefined && this.#tokens.canAsk ? this.#tokens.ask(null, question) : undefined;
     this.#module = await unlessAborted(this.#load(), signal);
     checkRunning(signal);
-    if (this.#erasing.isDue) await this.#erase();
+    await this.#tryToErase();
     // What was heard meanwhile counts.
     if (asked === undefined) return this.#open(this.#tokens.known());
     // A function that has the token at hand has answered by now. One that asks a server is not waited for.
@@ -379,7 +378,7 @@ export class Sessions {
     }
     const replica = this.#replica;
     if (replica === undefined) return this.#open(token);
-    if (token !== replica.token || this.#erasing.isDue) {
+    if (token !== replica.token || hasNote(this.#eraseNote)) {
       await this.#note(carries, token);
       if (!this.#isOf(token, this.#news.status.identity)) this.#tellLeft(replica.token, token);
       return this.#reopen(signal, token);
@@ -400,13 +399,27 @@ export class Sessions {
 
   async #reopen(signal: AbortSignal, token: string | undefined): Promise<void> {
     await this.#leave();
-    await this.#erase();
+    await this.#tryToErase();
     if (!signal.aborted) this.#open(token);
   }
 
-  /** What a session was to leave behind no more. Who asked for it hears of a failure, and the next start tries again. */
+  get #eraseNote(): string {
+    return `syncline_${this.#settings.appName}_erase`;
+  }
+
+  /** Removes what a session was to leave behind no more. */
   async #erase(): Promise<void> {
-    await this.#erasing.run().catch((error: unknown) => this.#news.tellError(fromThrown(error)));
+    if (!hasNote(this.#eraseNote)) return;
+    try {
+      await (await import("./erase.ts")).erase(this.#eraseNote, this.#settings.backend);
+    } catch (cause) {
+      throw new SynclineError("STORAGE_UNAVAILABLE", "not everything could be erased", { cause });
+    }
+  }
+
+  /** A failure is told, and the next start tries again. */
+  async #tryToErase(): Promise<void> {
+    await this.#erase().catch((error: SynclineError) => this.#news.tellError(error));
   }
 
   /** The name of an identity's database, as crates/web makes it. */
@@ -484,18 +497,10 @@ export class Sessions {
     return `syncline_${this.#settings.appName}_carry`;
   }
 
-  #hasNote(): boolean {
-    try {
-      return localStorage.getItem(this.#noteName) !== null;
-    } catch {
-      return false;
-    }
-  }
-
   /** Notes that what waits is to go to the session of this token, or that it is not. */
   async #note(carries: boolean, token: string | undefined): Promise<void> {
     const { identity: from } = this.#news.status;
-    if (!carries && !this.#hasNote()) return;
+    if (!carries && !hasNote(this.#noteName)) return;
     const { writeNote } = await loadLeft();
     const hash = token && this.#module?.tokenHash(token);
     writeNote(this.#noteName, carries && hash && from ? { from, token: hash } : undefined);
@@ -665,6 +670,14 @@ export class Sessions {
 
 /** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
 const FLIP_MS_MAX = 30_000;
+
+function hasNote(name: string): boolean {
+  try {
+    return localStorage.getItem(name) !== null;
+  } catch {
+    return false;
+  }
+}
 
 /** Few sessions leave anything to another one. */
 function loadLeft(): Promise<typeof LeftDatabaseModule> {

@@ -36,6 +36,8 @@ export class Series {
   /** What was acknowledged before each tab began to open the replica. */
   #before = new Map();
   #browser;
+  /** Whether its database was lost and nothing was fetched since. */
+  #lacksRows = false;
 
   constructor({ options, channel, figures, random, say }) {
     this.#options = options;
@@ -213,7 +215,11 @@ export class Series {
     const expected = this.#before.get(report.tab) ?? new Expected();
     const isNamed = report.databases.some((name) => name.includes(`_${this.#app}_`));
     const isWiped = expected.size > 0 && !isNamed && report.seq === 0;
-    const found = isWiped ? await this.#withServer(expected, report) : expected.compare(report, this.#device);
+    // Until its rows are fetched again a device has what waits in its queue, and no more.
+    this.#lacksRows = (this.#lacksRows || isWiped) && report.seq === 0;
+    const found = this.#lacksRows
+      ? await this.#withServer(expected, report)
+      : expected.compare(report, this.#device);
     if (isWiped) this.#figures.wiped += 1;
     for (const { kind, recovered, reason } of report.notices) {
       if (kind === "lost" && expected.size > 0) this.#figures.wipes_reported += 1;
@@ -234,7 +240,7 @@ export class Series {
       this.#say(`round ${report.round}, tab ${report.tab}: ${gone}${lost.length} lost, among them ${first}`);
     }
     // A second tab opens while the first one writes on; only the first sees all there is.
-    if (isWiped) this.#device = new Expected();
+    if (this.#lacksRows) this.#device = new Expected();
     else if (report.tab === "a") this.#device.learn(report, found.lost);
   }
 

@@ -1,8 +1,10 @@
 // The store of one engine: its one long-lived connection, how a lost one is mended, and what it has to do with other tabs.
 
+import { evictRows } from "./store_request.js";
 import { Lead } from "./tabs.js";
 import {
   CLEARED,
+  CONFLICT,
   Failure,
   FULL,
   failureOf,
@@ -74,6 +76,8 @@ export class Storage {
   #lost;
   /** The fence that this tab wrote last. */
   #fence = 0;
+  /** @type {Promise<unknown> | undefined} Since the rows had to make room. */
+  #evicting;
   #reopensLeft = REOPENS_MAX;
   /** @type {Promise<void> | undefined} Shared by all requests that lost the same connection. */
   #reopening;
@@ -161,6 +165,7 @@ export class Storage {
         found = await this.#load(leads, known, this.#lost ?? NOTHING_LOST);
       } else this.#lost = undefined;
       if (this.#over.signal.aborted) return;
+      if (leads) this.#evicting = undefined;
       this.#fence = leads ? found.fence : 0;
       this.#onEvent(OPENED, "", found, found.fence, Number(leads));
       if (leads) this.#tellCopy();
@@ -210,7 +215,7 @@ export class Storage {
       request.isRepeated = isRepeated;
       return request.run(database, this.#limitMs, (keys) => copying?.begin(keys));
     };
-    const found = await this.#withConnection(attempt).catch(failureOf);
+    const found = await this.#withRoom(request, () => this.#withConnection(attempt)).catch(failureOf);
     if (found instanceof Failure) {
       copying?.undo();
       this.#onEvent(STORED, found.message, undefined, id, found.kind);
@@ -224,6 +229,29 @@ export class Storage {
     }
     this.#running -= 1;
     if (this.#running === 0) this.#onQuiet?.();
+  }
+
+  /**
+   * What is to be stored of the queue takes the place of rows when nothing else fits any more. The rows stay in memory: the core
+   * hears from then on that there is no room for them, and goes on storing the queue alone.
+   * @param {StoreRequest} request
+   * @param {() => Promise<import("./transaction.js").Found>} run
+   */
+  async #withRoom(request, run) {
+    await this.#evicting?.catch(() => {});
+    const isEvicted = this.#evicting !== undefined;
+    if (isEvicted && !request.isOfQueue) throw new Failure(FULL);
+    try {
+      return await run();
+    } catch (thrown) {
+      const { kind } = failureOf(thrown);
+      // It was begun before the rows went.
+      if (kind === CONFLICT && !request.isOfQueue && this.#evicting !== undefined) throw new Failure(FULL);
+      if (kind !== FULL || !request.isOfQueue || isEvicted || this.#fence === 0) throw thrown;
+      this.#evicting ??= this.#withConnection((database) => evictRows(database, this.#fence, this.#limitMs));
+      await this.#evicting;
+      return run();
+    }
   }
 
   /** Says that the engine stops, waits until no request runs and none follows, then lets go of everything. */

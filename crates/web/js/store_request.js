@@ -87,6 +87,11 @@ export class StoreRequest {
     this.replica = bytes.slice();
   }
 
+  /** Whether it stores what nobody else has: rows can be fetched again. */
+  get isOfQueue() {
+    return PLANS[this.kind].stores[0] === "pendingMutations";
+  }
+
   /**
    * What it did to the queue, if it gave these keys; `undefined` for one that has nothing to do with it.
    * @param {number[]} keys
@@ -235,6 +240,27 @@ function quarantine(tx, { fence, first }) {
   tx.read(entities.get(first), (found) => {
     if (found !== undefined) tx.store("journal").add(found);
     entities.delete(first);
+  });
+}
+
+/**
+ * Makes room: rows can be fetched again, what is unsent cannot. From then on the replica record says that everything is to be
+ * fetched anew.
+ * @param {IDBDatabase} database
+ * @param {number} fence
+ * @param {number} limitMs
+ */
+export function evictRows(database, fence, limitMs) {
+  return transact(database, ["entities", "cursors"], "relaxed", limitMs, (tx) => {
+    checkFence(tx, fence);
+    tx.store("entities").clear();
+    const cursors = tx.store("cursors");
+    tx.read(cursors.get(REPLICA), (found) => {
+      const bytes = bytesOf(found);
+      if (bytes === undefined) return;
+      const replica = { ...JSON.parse(new TextDecoder().decode(bytes)), token: null, staging: null };
+      cursors.put(new TextEncoder().encode(JSON.stringify(replica)), REPLICA);
+    });
   });
 }
 
