@@ -368,6 +368,8 @@ export class Engine<S extends object> implements SyncEngine<S> {
         this.#sessions.brokeDown(replica, event.message);
         break;
       case "problem":
+        if (event.code === "STORAGE_UNAVAILABLE" || event.code === "STORAGE_FULL")
+          this.#sessions.heal(replica);
         this.#news.tellError(new SynclineError(errorCode(event.code), event.message));
         break;
       case "synced":

@@ -13,6 +13,8 @@ export class Replica {
   /** The question it answers: a token that is asked for now is this session's and no other's. */
   readonly question: AbortSignal;
   token: string | undefined;
+  /** Whether somebody waits for its database to work again. */
+  isHealing = false;
   /** Whether another token is being looked for, so that a need is answered once. */
   isRenewing = false;
   /** Counts the searches for another token; a later one takes the place of those that wait. */

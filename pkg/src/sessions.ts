@@ -308,6 +308,27 @@ export class Sessions {
     this.#inBackground(this.stop());
   }
 
+  /** Storage failed, and this replica is in memory. When its database works again, another one takes its place there. */
+  heal(replica: Replica): void {
+    if (replica.isHealing || this.#settings.backend !== undefined) return;
+    replica.isHealing = true;
+    this.#inBackground(this.#heal(replica));
+  }
+
+  async #heal(replica: Replica): Promise<void> {
+    const { signal } = this.#lifetime;
+    const name = (): string => (replica.identity && this.#databaseOf(replica.identity)) || "";
+    const { untilHealed } = await import("./healing.ts");
+    const isOver = (): boolean => this.#replica !== replica;
+    // What waits in the queue may be nowhere else.
+    const mayLook = (): boolean =>
+      this.#news.status.storage.kind === "memory" && replica.isOpen && replica.queue().length === 0;
+    if (!(await untilHealed(name, signal, isOver, mayLook))) return;
+    await this.#inTurn(async () => {
+      if (!isOver() && mayLook() && !signal.aborted) await this.#reopen(signal, replica.token);
+    });
+  }
+
   async #end(): Promise<void> {
     this.#tabs.close();
     const replica = this.#replica;

@@ -1,7 +1,7 @@
 // Kills a browser again and again while a page writes, and looks for everything that was acknowledged.
 //
 //   node tests/crash/run.mjs --browser chromium|firefox [--kills N] [--seed S] [--wipe] [--two-tabs]
-//     [--during compaction|resync|bootstrap] [--json]
+//     [--during compaction|resync|bootstrap|recovery] [--json]
 //
 // `cargo xtask crash` builds everything first and calls this. The seed fixes the writes and the moments of the kills; what a
 // browser does with them it does not fix.
@@ -55,9 +55,9 @@ try {
     await mkdir(own);
     const count = Math.min(KILLS_OF_A_PROFILE, kills - figures.kills);
     await new Series({ options, channel, figures, random, say }).run(own, site, count);
-    if (figures.failures().length === 0) await rm(own, { recursive: true });
+    if (figures.failures(during).length === 0) await rm(own, { recursive: true });
   }
-  isKept = figures.failures().length > 0;
+  isKept = figures.failures(during).length > 0;
 } finally {
   await channel.close();
   const result = {
@@ -72,7 +72,7 @@ try {
   if (isKept) say(`Profiles and databases are kept in ${folder}.`);
   else await rm(folder, { recursive: true, force: true });
 }
-const failures = figures.failures();
+const failures = figures.failures(during);
 if (failures.length > 0) {
   say(`FAILED: ${failures.join(", ")}. Again: --seed ${values.seed}`);
   process.exitCode = 1;

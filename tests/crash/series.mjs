@@ -14,7 +14,7 @@ const STARTS_MAX = 5;
 /** When the kill comes, after the first write that was acknowledged: as in the measurements of bare IndexedDB. */
 const KILL_MS = [60, 1650];
 /** The same after a page said that what is wanted goes on. */
-const KILL_MS_DURING = { compaction: [0, 30], resync: [0, 600], bootstrap: [0, 2000] };
+const KILL_MS_DURING = { compaction: [0, 30], resync: [0, 600], bootstrap: [0, 2000], recovery: [0, 400] };
 const ROWS_BEFORE = 20_000;
 
 export class Series {
@@ -94,7 +94,8 @@ export class Series {
     const acknowledged = this.#total.acknowledged - before;
     this.#figures.acknowledged += acknowledged;
     this.#say(`kill ${this.#figures.kills}: ${acknowledged} writes acknowledged`);
-    if (wipe) await this.#wipe();
+    if (wipe || during === "recovery") await this.#wipe();
+    if (during === "recovery") await this.#killRecovery();
     // The next replica is another one: this one is compared now.
     if (during === "bootstrap") await this.#finish();
   }
@@ -114,10 +115,10 @@ export class Series {
       await this.#open({ during, secondTab: twoTabs });
       const other = twoTabs && this.#heard("starting", "b");
       await this.#heard("acknowledged");
-      if (during) await this.#heard("moment");
+      if (during && during !== "recovery") await this.#heard("moment");
       await other;
     }
-    const [from, to] = KILL_MS_DURING[during] ?? KILL_MS;
+    const [from, to] = during === "recovery" ? KILL_MS : (KILL_MS_DURING[during] ?? KILL_MS);
     await pause(from + this.#random() * (to - from));
     if (twoTabs) await this.#killTab();
   }
@@ -133,6 +134,17 @@ export class Series {
     await this.#heard("acknowledged", "");
     this.#figures.handover_ms.push(performance.now() - killed);
     await pause(this.#random() * KILL_MS[1]);
+  }
+
+  /** The next start makes the database anew and comes back from the second copy; it does not get far. */
+  async #killRecovery() {
+    this.#lacksRows = true;
+    this.#start({});
+    await this.#heard("starting");
+    const [from, to] = KILL_MS_DURING.recovery;
+    await pause(from + this.#random() * (to - from));
+    await this.#browser.kill();
+    this.#figures.kills += 1;
   }
 
   async #wipe() {

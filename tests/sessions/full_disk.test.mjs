@@ -67,3 +67,37 @@ test("rows make room for writes, stay shown, and are fetched again by the next s
   await isSynced(next);
   await has(next, rows, unsent);
 });
+
+test("a database that works again is used again", async () => {
+  const context = await stage.browser();
+  const page = await stage.page(context);
+  const token = jwt("ben");
+  await start(page, { token });
+  await insert(page, "private", "before");
+  await isSynced(page);
+  await page.evaluate(() => {
+    const { transaction } = IDBDatabase.prototype;
+    window.mend = () => {
+      IDBDatabase.prototype.transaction = transaction;
+    };
+    IDBDatabase.prototype.transaction = () => {
+      throw new DOMException("Connection to Indexed Database server lost.", "UnknownError");
+    };
+  });
+  await insert(page, "private", "in memory");
+  await until(page, () => window.engine.storage.kind === "memory");
+  await isSynced(page);
+  await page.evaluate(() => window.mend());
+  await until(page, () => window.engine.storage.kind === "indexeddb");
+  await isSynced(page);
+  await insert(page, "private", "after");
+  await isSynced(page);
+
+  const next = await stage.page(context);
+  await page.close();
+  await next.evaluate((token) => window.make({ token }), token);
+  await next.evaluate(() => window.engine.pause());
+  await next.evaluate(() => window.engine.start());
+  await until(next, () => window.engine.storage.kind === "indexeddb");
+  assert.equal(await next.evaluate(() => window.shown()), "after,before,in memory");
+});

@@ -58,6 +58,8 @@ pub(crate) enum Moment {
     Resync,
     /// It makes the database and fills it for the first time
     Bootstrap,
+    /// It makes the database anew, after it was deleted, and comes back from the second copy of the queue
+    Recovery,
 }
 
 /// Builds server and package and runs `tests/crash/run.mjs`, which fails when an acknowledged write is lost or doubled.
