@@ -9,11 +9,12 @@ use syncline_server::local_server::Said;
 
 use crate::model::{ENTITIES, Key, View, fold};
 use crate::tab::Tab;
-use crate::workload::{rows_of, tag};
+use crate::workload::tag;
 use crate::world::{LinkId, TENANTS, TabId, USERS, World};
 
 /// One write of an application, and what it was told.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Write {
     /// Where it was made.
     pub(crate) device: usize,
@@ -31,6 +32,8 @@ pub(crate) struct Write {
     pub(crate) confirmed: bool,
     /// What stands for it since.
     pub(crate) replaced_by: Option<String>,
+    /// Whether it is what stands for another one: no application holds it in its hands.
+    pub(crate) is_derived: bool,
     /// Whether the application discarded it, tried it again, or was told that it is lost.
     pub(crate) settled: bool,
 }
@@ -38,7 +41,18 @@ pub(crate) struct Write {
 impl Write {
     /// A write that was taken just now.
     pub(crate) const fn new(device: usize, tab: TabId, identity: Identity, issue: u64, rows: Vec<Key>) -> Self {
-        Self { device, tab, identity, issue, rows, durable: false, confirmed: false, replaced_by: None, settled: false }
+        Self {
+            device,
+            tab,
+            identity,
+            issue,
+            rows,
+            durable: false,
+            confirmed: false,
+            replaced_by: None,
+            is_derived: false,
+            settled: false,
+        }
     }
 }
 
@@ -49,6 +63,7 @@ fn tenant_of(identity: &Identity) -> &str {
 impl World {
     /// The application hears something about its writes.
     pub(crate) fn learn(&mut self, id: TabId, event: &ClientEvent) {
+        self.told_fate(id, event);
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         match event {
             ClientEvent::MutationDurable { op_id } if Self::promises_disk(tab) => self.promised(op_id),
@@ -96,7 +111,7 @@ impl World {
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.replaced_by = Some(by.to_string());
         let (device, tab, identity, rows) = (write.device, write.tab, write.identity.clone(), write.rows.clone());
-        let made = || Write::new(device, tab, identity, issue, rows);
+        let made = || Write { is_derived: true, ..Write::new(device, tab, identity, issue, rows) };
         self.writes.entry(by.to_string()).or_insert_with(made);
     }
 
@@ -203,6 +218,10 @@ impl World {
         }
         for (replica, op_id) in std::mem::take(&mut self.service.applied) {
             let Some(write) = self.writes.get(op_id.as_str()) else { continue };
+            if write.confirmed && self.service.lives.len() > 1 {
+                // A backup lost it, and a tab whose disk failed for a while still has it: it comes back as late as it does.
+                continue;
+            }
             let (issue, tab, rows) = (write.issue, write.tab, write.rows.clone());
             for row in rows {
                 let place = (format!("{replica} {tab}"), row);
@@ -278,28 +297,6 @@ impl World {
         tab.last_seq = seq;
     }
 
-    /// I21: a write that was shown stays until it is in the base, or the application knows what became of it.
-    fn check_writes_stay(&self, tab: &mut Tab, identity: &Identity, seq: u64, mutations: &[Value], lives: &[usize]) {
-        let op_id = |mutation: &Value| mutation["op_id"].as_str().unwrap_or_default().to_owned();
-        let listed: BTreeMap<String, Vec<Key>> = mutations.iter().map(|mutation| (op_id(mutation), rows_of(mutation))).collect();
-        for gone in tab.shown_writes.keys().filter(|op_id| !listed.contains_key(*op_id)) {
-            let mut next = Some(gone.clone());
-            let mut is_known = false;
-            while let Some(one) = next.filter(|_| !is_known) {
-                let write = self.writes.get(&one);
-                let lives = lives.iter().filter_map(|number| self.service.lives.get(*number));
-                let mut outcomes = lives.filter_map(|life| life.outcome(tenant_of(identity), &one));
-                let in_base = outcomes.any(|outcome| outcome.applied && outcome.last_seq <= seq);
-                is_known = in_base || listed.contains_key(&one) || write.is_none_or(|write| write.settled);
-                next = write.and_then(|write| write.replaced_by.clone());
-            }
-            assert!(is_known, "I21: {gone} was shown, is shown no more, and nobody was told");
-        }
-        let open = mutations.iter().filter(|mutation| matches!(mutation["status"].as_str(), Some("pending" | "sent")));
-        assert_eq!(tab.client.status().pending, open.count(), "I20: the status counts the writes that are open");
-        tab.shown_writes = listed;
-    }
-
     /// What holds once everybody has arrived.
     pub(crate) fn check_arrival(&mut self) {
         if !self.checking {
@@ -313,9 +310,10 @@ impl World {
             let Some(tab) = self.tabs.get_mut(&id) else { continue };
             let identity = tab.client.status().identity.expect("it has arrived");
             let queue = &self.devices[tab.device].disk(&identity).now.queue;
-            let queue = queue.values().filter(|record| !crate::disk::is_mark(&record.bytes)).count();
+            let queue = queue.values().filter(|record| !record.is_mark()).count();
             assert_eq!(queue, 0, "I1: nothing is left in the queue on disk");
         }
+        self.check_everybody_was_told();
         self.check_stored_rows();
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Device {
     pub(crate) partitioned_until: u64,
     /// Opens fail so many times.
     pub(crate) failing_opens: u64,
+    /// Which version of the application its pages get.
+    pub(crate) version: u32,
     /// Whether a token is on its way.
     pub(crate) awaits_token: bool,
 }
@@ -55,6 +57,7 @@ impl Device {
             clock_ahead: 0,
             partitioned_until: 0,
             failing_opens: 0,
+            version: 1,
             awaits_token: false,
         }
     }

@@ -30,6 +30,11 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
+    /// Whether it stands in the place of a discarded write.
+    pub(crate) fn is_mark(&self) -> bool {
+        self.bytes.starts_with(MARK)
+    }
+
     fn new(bytes: Vec<u8>) -> Self {
         Self { op_id: own_op_id(&bytes).map(Rc::from), bytes: bytes.into() }
     }
@@ -46,11 +51,6 @@ enum Step {
 
 /// What stands in the place of the record of a discarded write, as in `queue_plans.js`.
 const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
-
-/// Whether this stands in the place of a discarded write.
-pub(crate) fn is_mark(record: &[u8]) -> bool {
-    record.starts_with(MARK)
-}
 
 /// A transaction that a power cut may undo, if it is relaxed.
 #[derive(Debug)]
@@ -94,6 +94,20 @@ impl Disk {
             is_known,
             memory: None,
         }
+    }
+
+    /// Why a reading fails; for a leader it is also a small write.
+    pub(crate) fn failure(&mut self, leads: bool) -> Option<StorageFailure> {
+        let (left, failure) = self.failing.as_mut()?;
+        if *failure == StorageFailure::Full && !leads {
+            return None;
+        }
+        let failure = failure.clone();
+        *left -= 1;
+        if *left == 0 {
+            self.failing = None;
+        }
+        Some(failure)
     }
 
     /// Everything so far reaches the medium, as it does by itself after some seconds.
@@ -141,12 +155,7 @@ impl Disk {
     /// # Errors
     /// As the real database does.
     pub(crate) fn execute(&mut self, kind: StorageKind) -> Result<StoredValue, StorageFailure> {
-        if let Some((left, failure)) = &mut self.failing {
-            let failure = failure.clone();
-            *left -= 1;
-            if *left == 0 {
-                self.failing = None;
-            }
+        if let Some(failure) = self.failure(true) {
             return Err(failure);
         }
         let is_of_queue = matches!(
@@ -157,20 +166,30 @@ impl Disk {
                 | StorageKind::Discard { .. }
         );
         let strict = is_of_queue && !planted::is(32);
-        let folds = if let StorageKind::FoldQueue { put, remove, .. } = &kind { self.folds(put, remove) } else { Vec::new() };
+        let mut folds = self.folds(&kind);
         let (steps, value) = self.now.plan(kind)?;
-        if value != StoredValue::Keys(Vec::new()) {
-            self.folded.extend(folds);
+        if let StoredValue::Keys(keys) = &value {
+            folds.retain(|(number, ..)| keys.get(*number).is_some_and(|key| *key != 0));
+            self.folded.extend(folds.into_iter().map(|(_, op_id, by)| (op_id, by)));
         }
         self.apply(steps, strict);
         Ok(value)
     }
 
-    /// Whoever knows the request knows what stands for each record that it removes.
-    fn folds(&self, put: &[(u64, Vec<u8>)], remove: &[u64]) -> Vec<(String, Option<String>)> {
-        let survivor = put.first().and_then(|(_, bytes)| own_op_id(bytes));
+    /// Whoever knows the request knows what stands for each record that it removes, if the key with this number is given.
+    fn folds(&self, kind: &StorageKind) -> Vec<(usize, String, Option<String>)> {
         let op_id = |key: &u64| self.now.queue.get(key)?.op_id.as_deref().map(str::to_owned);
-        remove.iter().filter_map(op_id).map(|op_id| (op_id, survivor.clone())).collect()
+        match kind {
+            StorageKind::FoldQueue { put, remove, .. } => {
+                let survivor = put.first().and_then(|(_, bytes)| own_op_id(bytes));
+                remove.iter().filter_map(op_id).map(|op_id| (0, op_id, survivor.clone())).collect()
+            }
+            StorageKind::Enqueue { records, formers } => {
+                let by = |former: &Former| records.get(former.number).and_then(|record| own_op_id(record));
+                formers.iter().filter_map(|former| Some((former.number, op_id(&former.key)?, by(former)))).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn apply(&mut self, steps: Vec<Step>, strict: bool) {
@@ -264,7 +283,7 @@ impl Stores {
     fn enqueue(&self, records: Vec<Vec<u8>>, formers: &[Former], steps: &mut Vec<Step>) -> Vec<u64> {
         let stands = |former: &Former| {
             let stored = self.queue.get(&former.key).map(|stored| &*stored.bytes);
-            stored.is_some_and(|stored| former.expect.as_ref().map_or(!is_mark(stored), |expect| stored == *expect))
+            stored.is_some_and(|stored| former.expect.as_ref().map_or(!stored.starts_with(MARK), |expect| stored == *expect))
         };
         let mut keys = Vec::new();
         let mut last_key = self.last_queue_key;
@@ -284,7 +303,7 @@ impl Stores {
 
     /// Whether a record is there, and no mark of a discarded write.
     fn is_write(&self, key: u64) -> bool {
-        self.queue.get(&key).is_some_and(|record| !is_mark(&record.bytes))
+        self.queue.get(&key).is_some_and(|record| !record.is_mark())
     }
 
     fn check_fence(&self, fence: u64) -> Result<(), StorageFailure> {

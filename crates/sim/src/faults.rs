@@ -142,7 +142,8 @@ impl World {
         match self.fault.below(4) {
             0 => {
                 self.trace.note(self.now, "fault", &format!("device {number}: {user} signs in, in {tenant}"));
-                self.tabs_end(number);
+                let former = self.devices[number].token.clone();
+                self.leave_session(number, &former);
                 self.devices[number].user = user;
                 tenant.clone_into(&mut self.devices[number].tenant);
                 let device = std::mem::replace(&mut self.devices[number], crate::device::Device::new("", ""));
@@ -186,10 +187,25 @@ impl World {
                 here.dead = true;
             }
         }
+        if self.fault.permille(options.steal) {
+            self.steal(tab);
+        }
+        if self.fault.permille(options.release) && self.devices[number].version == 1 {
+            self.trace.note(self.now, "fault", &format!("device {number} gets a new version"));
+            self.release(number);
+        }
+        if self.fault.permille(options.close) {
+            let pause = self.fault.between(5, 3_000);
+            self.close_tab(tab);
+            return self.after(pause, Event::NewTab(number));
+        }
         if self.fault.permille(options.freeze)
             && let Some(here) = self.tabs.get_mut(&tab)
         {
-            here.throttled = self.fault.permille(500);
+            let is_hidden = self.fault.permille(500);
+            if std::mem::replace(&mut here.throttled, is_hidden) && !is_hidden {
+                self.show(tab);
+            }
             if self.fault.permille(500) {
                 let most = *self.fault.pick(&[1_000, 60_000, 1_800_000]);
                 let pause = self.fault.between(1, most);

@@ -8,8 +8,10 @@
 
 mod byzantine;
 mod checks;
+mod describe;
 mod device;
 mod disk;
+mod fates;
 mod faults;
 mod model;
 pub mod options;
@@ -17,7 +19,9 @@ pub mod planted;
 mod random;
 pub mod run;
 mod service;
+mod storage;
 mod tab;
+mod together;
 mod trace;
 mod wire;
 mod workload;

@@ -72,6 +72,14 @@ options! {
     open,
     /// Tabs that are frozen, and throttled timers.
     freeze,
+    /// Messages between tabs that vanish or come late.
+    channel,
+    /// Leads that are taken by force.
+    steal,
+    /// Tabs that are closed in good order.
+    close,
+    /// New versions of the application, while tabs of the old one are open.
+    release,
     /// Clocks that are set to something else.
     clock,
     /// Server processes that are killed.
@@ -115,6 +123,10 @@ pub const FAULTS: &[&str] = &[
     "broken",
     "open",
     "freeze",
+    "channel",
+    "steal",
+    "close",
+    "release",
     "clock",
     "kill",
     "restore",
@@ -158,7 +170,11 @@ impl Options {
             ("full", 30),
             ("broken", 20),
             ("open", 100),
-            ("freeze", 40),
+            ("freeze", 60),
+            ("channel", 60),
+            ("steal", 60),
+            ("close", 40),
+            ("release", 20),
             ("clock", 40),
             ("kill", 40),
             ("restore", 20),

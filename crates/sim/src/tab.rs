@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use syncline_core::client::{
-    Client, ClientConfig, Connection, Event as ClientEvent, Input, Output, StorageFailure, StorageKind, StorageRequest,
-    StorageState, StoredValue, TabMessage,
-};
-use syncline_protocol::{Identity, Timestamp};
+use syncline_core::client::{Client, ClientConfig, Connection, Event as ClientEvent, Input, Output, StorageState, TabMessage};
+use syncline_protocol::{ErrorCode, Identity, Timestamp};
 
+use crate::describe::{describe_event, describe_input, describe_output};
+use crate::fates::Fate;
 use crate::model::Key;
 use crate::wire::Ask;
 use crate::world::{Event, LinkId, TabId, World};
 
 /// One tab.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Tab {
     /// On which device.
     pub(crate) device: usize,
@@ -34,8 +34,24 @@ pub(crate) struct Tab {
     pub(crate) deferred: Vec<Event>,
     /// Its timers fire once a minute.
     pub(crate) throttled: bool,
+    /// Whose session it is in.
+    pub(crate) owner: String,
+    /// Which version of the application it runs.
+    pub(crate) version: u32,
+    /// Of which replica it hears the other tabs.
+    pub(crate) channel: Option<Identity>,
     /// How many messages it sent to other tabs.
     pub(crate) told: u64,
+    /// Whether its driver knows of other tabs: rows are not copied for nobody.
+    pub(crate) has_others: bool,
+    /// When the last message of each other tab arrives.
+    pub(crate) hears_at: BTreeMap<TabId, u64>,
+    /// Its driver has let go of the database for good.
+    pub(crate) is_closed: bool,
+    /// It lets go of the database, or ends, when nothing that it began is left.
+    pub(crate) is_leaving: bool,
+    /// Its application stopped the engine.
+    pub(crate) is_stopped: bool,
     /// Requests to the database without an answer.
     pub(crate) storing: u64,
     /// What a JavaScript cache built of deltas holds: each entity's version and rows.
@@ -46,6 +62,8 @@ pub(crate) struct Tab {
     pub(crate) last_seq: u64,
     /// The writes that it showed then.
     pub(crate) shown_writes: BTreeMap<String, Vec<Key>>,
+    /// What it was told about each write.
+    pub(crate) fates: BTreeMap<String, Fate>,
     /// What the server had when the application last asked for everything.
     pub(crate) asked_at: Option<u64>,
     /// How often it was looked at.
@@ -63,9 +81,10 @@ impl World {
         let seed = self.ids.bytes();
         let here = &self.devices[device];
         let identity = here.known.get(&here.token).cloned();
+        let config = ClientConfig { schema: here.version, ..ClientConfig::with_seed(seed) };
         let tab = Tab {
             device,
-            client: Client::new(ClientConfig::with_seed(seed)),
+            client: Client::new(config),
             token: here.token.clone(),
             link: None,
             asks: BTreeSet::new(),
@@ -74,12 +93,21 @@ impl World {
             frozen_until: 0,
             deferred: Vec::new(),
             throttled: false,
+            owner: here.user.clone(),
+            version: here.version,
+            channel: None,
             told: 0,
+            has_others: false,
+            hears_at: BTreeMap::new(),
+            is_closed: false,
+            is_leaving: false,
+            is_stopped: false,
             storing: 0,
             mirror: BTreeMap::new(),
             dirty: true,
             last_seq: 0,
             shown_writes: BTreeMap::new(),
+            fates: BTreeMap::new(),
             asked_at: None,
             looks: 0,
         };
@@ -105,6 +133,7 @@ impl World {
             return tab.deferred.push(Event::Input(id, input));
         }
         self.trace.note(self.now, "input", &describe_input(id, &input));
+        tab.has_others |= matches!(input, Input::TabHeard { .. });
         let clock = Timestamp(self.devices[tab.device].clock(self.now));
         tab.client.handle_input(clock, input);
         self.drain(id);
@@ -120,12 +149,15 @@ impl World {
         }
     }
 
-    /// A tab goes on.
+    /// A tab goes on: it hears what came meanwhile, and then that it is seen again.
     pub(crate) fn thaw(&mut self, id: TabId) {
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         if tab.frozen_until <= self.now {
             for event in std::mem::take(&mut tab.deferred) {
-                self.after(0, event);
+                self.happen(event);
+            }
+            if self.tabs.get(&id).is_some_and(|tab| !tab.throttled) {
+                self.give(id, Input::Wake);
             }
         }
     }
@@ -179,11 +211,13 @@ impl World {
         }
         match output {
             Output::ResolveIdentity => self.ask(id, Ask::Identity),
-            Output::OpenStorage { identity } => self.on_disk(id, Event::Open(id, identity)),
-            Output::ReadStorage { known } => {
-                let identity = self.identity_of(id);
-                self.on_disk(id, Event::Read(id, identity, known));
+            Output::OpenStorage { identity } => {
+                if let Some(tab) = self.tabs.get_mut(&id) {
+                    tab.channel = Some(identity.clone());
+                }
+                self.on_disk(id, Event::Open(id, identity));
             }
+            Output::ReadStorage { known } => self.request_read(id, known),
             Output::TakeLead => self.take_lead(id),
             Output::Resign => self.resign(id),
             Output::TellTabs(text) => self.tell_tabs(id, &TabMessage::Said(text)),
@@ -195,164 +229,6 @@ impl World {
             Output::Notify(event) => self.hear(id, &event),
             Output::Idle { .. } => {}
         }
-    }
-
-    fn disk_delay(&mut self) -> u64 {
-        if self.disk.permille(30) { self.disk.between(20, 800) } else { self.disk.between(1, 12) }
-    }
-
-    /// What one device's tabs ask of its disk is done in order.
-    fn on_disk(&mut self, id: TabId, event: Event) {
-        let delay = self.disk_delay();
-        let Some(tab) = self.tabs.get_mut(&id) else { return };
-        tab.storing += 1;
-        let device = &mut self.devices[tab.device];
-        device.disk_free_at = device.disk_free_at.max(self.now) + delay;
-        let at = device.disk_free_at;
-        self.at(at, event);
-    }
-
-    fn request_store(&mut self, id: TabId, request: StorageRequest) {
-        let identity = self.identity_of(id);
-        self.on_disk(id, Event::Store(id, identity, request));
-    }
-
-    fn identity_of(&self, id: TabId) -> Identity {
-        self.tabs.get(&id).and_then(|tab| tab.client.status().identity).unwrap_or_default()
-    }
-
-    /// The device of a tab whose question to the disk is answered now.
-    fn answered_by_disk(&mut self, id: TabId) -> Option<usize> {
-        let tab = self.tabs.get_mut(&id)?;
-        tab.storing -= 1;
-        Some(tab.device)
-    }
-
-    /// Opens the database of a tab's identity; it leads if nobody does.
-    pub(crate) fn open_database(&mut self, id: TabId, identity: &Identity) {
-        let hangs = self.strikes(self.options.open);
-        let Some(number) = self.answered_by_disk(id) else { return };
-        let device = &mut self.devices[number];
-        if hangs || device.failing_opens > 0 {
-            device.failing_opens = device.failing_opens.saturating_sub(1);
-            let failure = StorageFailure::Unavailable("opening took too long".to_owned());
-            return self.after(if hangs { 5_000 } else { 5 }, Event::Input(id, Input::OpenFailed(failure)));
-        }
-        let lock = device.lock(identity);
-        let leads = lock.holder.is_none();
-        if leads {
-            lock.holder = Some(id);
-        } else {
-            lock.line.push_back(id);
-        }
-        let stored = if leads { device.disk(identity).open() } else { device.disk(identity).read(None) };
-        self.give(id, Input::Opened(Box::new(stored)));
-    }
-
-    /// Reads the database again, for a tab that may have missed something.
-    pub(crate) fn read_database(&mut self, id: TabId, identity: &Identity, known: Option<&[u8]>) {
-        let Some(number) = self.answered_by_disk(id) else { return };
-        let stored = self.devices[number].disk(identity).read(known);
-        self.give(id, Input::Opened(Box::new(stored)));
-    }
-
-    /// A tab got the lock.
-    pub(crate) fn lead(&mut self, id: TabId, identity: &Identity) {
-        let Some(number) = self.answered_by_disk(id) else { return };
-        let device = &mut self.devices[number];
-        if device.lock(identity).holder == Some(id) {
-            let stored = device.disk(identity).open();
-            self.give(id, Input::Opened(Box::new(stored)));
-        }
-    }
-
-    /// Takes the lock by force, if somebody looks at the tab. Whoever had it goes on until it hears so.
-    fn take_lead(&mut self, id: TabId) {
-        let identity = self.identity_of(id);
-        let Some(tab) = self.tabs.get(&id).filter(|tab| !tab.throttled) else { return };
-        let lock = self.devices[tab.device].lock(&identity);
-        lock.line.retain(|other| *other != id);
-        let former = lock.holder.replace(id).filter(|former| *former != id);
-        lock.line.extend(former);
-        if let Some(former) = former {
-            let delay = self.disk.between(0, 5);
-            self.after(delay, Event::Input(former, Input::LeadLost));
-        }
-        self.on_disk(id, Event::Lead(id, identity));
-    }
-
-    /// Lets the lock go and stands in line.
-    fn resign(&mut self, id: TabId) {
-        let identity = self.identity_of(id);
-        let Some(device) = self.tabs.get(&id).map(|tab| tab.device) else { return };
-        let lock = self.devices[device].lock(&identity);
-        if !lock.line.contains(&id) {
-            lock.line.push_back(id);
-        }
-        if lock.holder == Some(id) {
-            lock.holder = None;
-            self.grant(device, &identity);
-        }
-    }
-
-    fn grant(&mut self, device: usize, identity: &Identity) {
-        let lock = self.devices[device].lock(identity);
-        if let (None, Some(next)) = (lock.holder, lock.line.pop_front()) {
-            lock.holder = Some(next);
-            self.on_disk(next, Event::Lead(next, identity.clone()));
-        }
-    }
-
-    /// A tab that ends holds nothing and waits for nothing.
-    fn leave_locks(&mut self, id: TabId, device: usize) {
-        let mut free = Vec::new();
-        for ((user_id, tenant_id), lock) in &mut self.devices[device].locks {
-            lock.line.retain(|other| *other != id);
-            if lock.holder == Some(id) {
-                lock.holder = None;
-                free.push(Identity { user_id: user_id.clone(), tenant_id: tenant_id.clone() });
-            }
-        }
-        for identity in free {
-            self.grant(device, &identity);
-        }
-    }
-
-    /// Tells the other tabs of the same replica, in order; a tab that stands still may never hear it.
-    fn tell_tabs(&mut self, id: TabId, message: &TabMessage) {
-        let identity = self.identity_of(id);
-        let Some(tab) = self.tabs.get_mut(&id) else { return };
-        tab.told += 1;
-        let (number, device) = (tab.told, tab.device);
-        let others: Vec<(TabId, bool)> = self
-            .tabs
-            .iter()
-            .filter(|(other, tab)| {
-                **other != id && tab.device == device && tab.client.status().identity.as_ref() == Some(&identity)
-            })
-            .map(|(other, tab)| (*other, tab.frozen_until > self.now))
-            .collect();
-        for (other, is_frozen) in others {
-            if is_frozen && self.disk.permille(300) {
-                continue;
-            }
-            // One channel: what one tab says arrives in the order in which it was said.
-            self.after(1, Event::Input(other, Input::TabHeard { tab: id.into(), number, message: message.clone() }));
-        }
-    }
-
-    /// Carries out one transaction, also of a tab that stands still.
-    pub(crate) fn store(&mut self, id: TabId, identity: &Identity, request: StorageRequest) {
-        let Some(device) = self.answered_by_disk(id) else { return };
-        let result = self.devices[device].disk(identity).execute(request.kind.clone());
-        self.trace.note(self.now, "stored", &format!("{id} {:?} {result:?}", request.id));
-        self.check_disk(device, identity);
-        if let Ok(value) = &result {
-            let keys = if let StoredValue::Keys(keys) = value { keys.clone() } else { Vec::new() };
-            self.tell_tabs(id, &TabMessage::Stored(request.kind, keys));
-        }
-        let delay = self.disk.between(0, 3);
-        self.after(delay, Event::Input(id, Input::Stored { request: request.id, result }));
     }
 
     /// What the application of a tab learns.
@@ -375,8 +251,14 @@ impl World {
             ClientEvent::IdentityFlipped => {
                 let token = tab.token.clone();
                 self.devices[device].known.remove(&token);
+                // What it showed is gone from its memory at once.
                 self.crash_tab(id);
-                return self.after(5, Event::NewTab(device));
+                self.after(5, Event::NewTab(device));
+                return self.leave_session(device, &token);
+            }
+            ClientEvent::Problem { code: ErrorCode::ReloadRequired, .. } => {
+                let delay = self.app.between(10, 10_000);
+                self.after(delay, Event::Leave(id));
             }
             _ => {}
         }
@@ -389,7 +271,10 @@ impl World {
         device.awaits_token = false;
         device.token = self.new_token(&device);
         self.devices[number] = device;
-        let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| tab.device == number).map(|(id, _)| *id).collect();
+        // A tab that has not heard yet that somebody else signed in is not given their token.
+        let owner = self.devices[number].user.clone();
+        let is_theirs = |tab: &Tab| tab.device == number && tab.owner == owner;
+        let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| is_theirs(tab)).map(|(id, _)| *id).collect();
         for id in tabs {
             if let Some(tab) = self.tabs.get_mut(&id) {
                 tab.token.clone_from(&self.devices[number].token);
@@ -407,58 +292,4 @@ impl World {
     pub(crate) fn promises_disk(tab: &Tab) -> bool {
         tab.client.status().storage == StorageState::Indexeddb
     }
-}
-
-/// What a request writes in short: whole records would take longer to print than to make.
-fn describe_output(id: TabId, output: &Output) -> String {
-    match output {
-        Output::Send(text) => format!("{id} send {text}"),
-        Output::Store(StorageRequest { id: request, kind }) => format!("{id} store {} {}", request.0, describe_kind(kind)),
-        output => format!("{id} {output:?}"),
-    }
-}
-
-fn describe_kind(kind: &StorageKind) -> String {
-    let keys = |put: &[(u64, Vec<u8>)]| {
-        let list = put.iter().map(|(key, bytes)| format!("{key}:{:08x}", xxh32(bytes)));
-        list.collect::<Vec<_>>().join(" ")
-    };
-    match kind {
-        StorageKind::Enqueue { records, formers } => {
-            let sums: Vec<String> = records.iter().map(|record| format!("{:08x}", xxh32(record))).collect();
-            let formers: Vec<(usize, u64)> = formers.iter().map(|former| (former.number, former.key)).collect();
-            format!("enqueue {} for {formers:?}", sums.join(" "))
-        }
-        StorageKind::UpdateQueue { fence, put, remove } => format!("update queue as {fence}: {} without {remove:?}", keys(put)),
-        StorageKind::FoldQueue { fence, put, remove } => format!("fold queue as {fence}: {} without {remove:?}", keys(put)),
-        StorageKind::Commit { fence, replica, put, delete, remove_queue, .. } => {
-            let replica = String::from_utf8_lossy(replica);
-            format!("commit as {fence}: {} without {delete:?} unqueue {remove_queue:?} {replica}", keys(put))
-        }
-        StorageKind::Compact { fence, generation, put, delete } => {
-            format!("compact {generation} as {fence}: {} without {delete:?}", keys(put))
-        }
-        kind => format!("{kind:?}"),
-    }
-}
-
-fn xxh32(bytes: &[u8]) -> u32 {
-    u32::try_from(xxhash_rust::xxh64::xxh64(bytes, 0) >> 32).unwrap_or(0)
-}
-
-fn describe_input(id: TabId, input: &Input) -> String {
-    match input {
-        Input::Received(text) => format!("{id} received {text}"),
-        Input::PullAnswered { request, status, body, .. } => format!("{id} pull {} answered {status} {body}", request.0),
-        Input::Opened(stored) => {
-            let replica = stored.replica.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            let (records, queue) = (stored.records.len(), stored.queue.len());
-            format!("{id} opened: {records} records, {queue} writes, fence {:?}, {replica}", stored.fence)
-        }
-        input => format!("{id} {input:?}"),
-    }
-}
-
-fn describe_event(id: TabId, event: &ClientEvent) -> String {
-    format!("{id} {}", ClientEvent::list_to_json(std::slice::from_ref(event)))
 }

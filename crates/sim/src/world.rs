@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::options::Options;
 use crate::random::Random;
 use crate::service::Service;
+use crate::storage::Answer;
 use crate::tab::Tab;
 use crate::trace::Trace;
 use crate::wire::{Ask, Link};
@@ -45,8 +46,21 @@ pub(crate) enum Event {
     Read(TabId, Identity, Option<Vec<u8>>),
     /// A tab that was granted the lock takes the lead.
     Lead(TabId, Identity),
+<<<<<<< HEAD
     /// A transaction begins.
     Store(TabId, Identity, StorageRequest),
+=======
+    /// A tab has the lock that it stood in line for.
+    Granted(TabId, Identity),
+    /// A transaction that a tab of this device asked for begins.
+    Store(TabId, usize, Identity, StorageRequest),
+    /// A tab learns what became of its transaction.
+    Stored(TabId, Answer),
+    /// A tab leaves its session, or is reloaded.
+    Leave(TabId),
+    /// A newer version wants the database of a tab.
+    Outdated(TabId),
+>>>>>>> 38c3e3f (sim: open several tabs on a device, with their lock and channel)
     /// A socket reaches the server.
     Connect(LinkId),
     /// A message reaches the server.
@@ -200,7 +214,7 @@ impl World {
         true
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::NewTab(device) => self.open_tab(device),
             Event::Input(tab, input) => self.give(tab, input),
@@ -209,7 +223,15 @@ impl World {
             Event::Open(tab, identity) => self.open_database(tab, &identity),
             Event::Read(tab, identity, known) => self.read_database(tab, &identity, known.as_deref()),
             Event::Lead(tab, identity) => self.lead(tab, &identity),
+<<<<<<< HEAD
             Event::Store(tab, identity, request) => self.store(tab, &identity, request),
+=======
+            Event::Granted(tab, identity) => self.granted(tab, identity),
+            Event::Store(tab, device, identity, request) => self.store(tab, device, &identity, request),
+            Event::Stored(tab, answer) => self.stored(tab, answer),
+            Event::Leave(tab) => self.leave(tab),
+            Event::Outdated(tab) => self.outdated(tab),
+>>>>>>> 38c3e3f (sim: open several tabs on a device, with their lock and channel)
             Event::Connect(link) => self.connect(link),
             Event::Up(link, text) => self.message_up(link, &text),
             Event::Down(link, said) => self.message_down(link, said),
@@ -241,11 +263,14 @@ impl World {
         }
         let tabs: Vec<TabId> = self.tabs.keys().copied().collect();
         for id in tabs {
-            if let Some(tab) = self.tabs.get_mut(&id) {
-                tab.frozen_until = tab.frozen_until.min(self.now);
-                tab.throttled = false;
-            }
+            let Some(tab) = self.tabs.get_mut(&id) else { continue };
+            tab.frozen_until = tab.frozen_until.min(self.now);
+            let was_away = tab.throttled || !tab.deferred.is_empty();
             self.thaw(id);
+            // Whoever looks at a tab again mends what was lost on the way to it; nothing else does when nothing follows.
+            if was_away || self.options.channel > 0 {
+                self.show(id);
+            }
         }
         let deadline = self.now + ARRIVAL_MS_MAX;
         for number in 0..self.devices.len() {
@@ -273,7 +298,7 @@ impl World {
     /// A person reloads a page that says that it is of no use, and settles what failed.
     fn mend(&mut self, id: TabId) {
         let Some(tab) = self.tabs.get(&id) else { return };
-        let status = tab.client.status();
+        let (status, device) = (tab.client.status(), tab.device);
         let is_useless = matches!(status.connection, Connection::Paused | Connection::Incompatible | Connection::Stopped)
             || matches!(status.storage, StorageState::Memory { .. });
         if status.connection == Connection::Unauthorized && !self.devices[tab.device].awaits_token {
@@ -281,13 +306,14 @@ impl World {
             return self.change_token(tab.device);
         }
         if is_useless {
-            let device = tab.device;
             self.trace.note(self.now, "reload", &format!("{id}: {}", status.to_json()));
             self.crash_tab(id);
             self.after(10, Event::NewTab(device));
             return;
         }
-        self.discard_failed(id);
+        if self.tabs.iter().find(|(_, other)| other.device == device).is_some_and(|(first, _)| *first == id) {
+            self.discard_failed(id);
+        }
     }
 
     fn has_arrived(&mut self) -> bool {
