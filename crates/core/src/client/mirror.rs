@@ -42,13 +42,15 @@ pub(crate) struct Mirror {
     pub(crate) read_fence: u64,
     /// Readings without an answer. Only the last one's counts.
     awaited: u32,
+    /// Messages of another tab were lost since.
+    pub(crate) has_gap: bool,
     /// Records that left the queue: a late word about one must not bring it back.
     gone: Vec<(u64, Departure)>,
 }
 
 impl Mirror {
     pub(crate) const fn new() -> Self {
-        Self { reading: None, read_fence: 0, awaited: 0, gone: Vec::new() }
+        Self { reading: None, read_fence: 0, awaited: 0, has_gap: false, gone: Vec::new() }
     }
 
     fn departure(&self, key: u64) -> Option<Departure> {
@@ -65,6 +67,7 @@ impl Mirror {
     /// What is being read does not count, and what was to leave the disk may have stayed.
     pub(crate) fn forget(&mut self) {
         self.reading = None;
+        self.has_gap = false;
         self.gone.clear();
     }
 
@@ -123,7 +126,14 @@ impl Client {
         }
         if reading.again || !fits {
             self.read_storage();
+        } else {
+            self.tabs.mirror.has_gap = false;
         }
+    }
+
+    /// Whether another tab wrote what this one has not heard of, and will read.
+    pub(super) const fn misses_writes(&self) -> bool {
+        self.tabs.mirror.has_gap && self.storage.is_on_disk()
     }
 
     fn note_gone(&mut self, kind: &StorageKind, keys: &[u64]) {

@@ -73,9 +73,10 @@ impl Client {
             if stored.fence > self.storage.fence {
                 return self.follow();
             }
-            // The rows of a leader are ahead of the disk. Of the queue it may not have heard everything.
-            if !self.storage.is_idle() {
-                return self.read_ended();
+            if self.storage.discards() {
+                // Which of the new records those are shows when they are stored.
+                self.read_ended();
+                return self.read_storage();
             }
         }
         self.tabs.leads |= leads;
@@ -95,6 +96,9 @@ impl Client {
         let queue = decode_queue(&queue)?;
         let mut dirty = Vec::new();
         let mut findings = Findings::default();
+        // The rows of a leader are ahead of the disk, and so is what it knows of its queue while something is on its way there.
+        // But it may not have heard of every write.
+        let only_new = only_queue && !self.storage.is_idle();
         if !only_queue {
             self.storage.open_disk(if leads { fence } else { 0 });
             // Rows that are not to be read are shown as long as another tab leads.
@@ -122,10 +126,12 @@ impl Client {
         let known = self.known_when_read();
         let found: Vec<u64> = queue.mutations.iter().filter_map(Mutation::key).collect();
         for mutation in queue.mutations {
-            self.revive(&mutation, leads, &mut dirty);
-            self.take_mutation(mutation, &mut dirty);
+            if !only_new || self.queue.find(&mutation.intent.op_id).is_none() {
+                self.revive(&mutation, leads, &mut dirty);
+                self.take_mutation(mutation, &mut dirty);
+            }
         }
-        for key in known.into_iter().filter(|key| found.binary_search(key).is_err()) {
+        for key in known.into_iter().filter(|key| !only_new && found.binary_search(key).is_err()) {
             self.record_vanished(key, &mut dirty);
         }
         self.refresh_rows(&dirty);

@@ -7,6 +7,7 @@ use syncline_protocol::{
 use super::backoff::Backoff;
 use super::folding::Fold;
 use super::held::Waiting;
+use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
 use super::mutation_record::{Durability, Mutation, MutationState, Parked};
 use super::storage_flow::Records;
@@ -102,7 +103,8 @@ impl Client {
 
     /// Begins the next batch when one is due.
     pub(super) fn pump_push(&mut self) {
-        let is_busy = self.push.flight.is_some() || self.push.fold.is_some();
+        // What was not heard of may belong in front of what is here.
+        let is_busy = self.push.flight.is_some() || self.push.fold.is_some() || self.misses_writes();
         if !self.link.is_greeted() || is_busy || self.timers.is_running(Timer::PushRetry) {
             return;
         }
@@ -419,7 +421,10 @@ impl Client {
         {
             dirty.append(&mut self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { break };
-            removed.extend(mutation.key().map(|key| (key, seq)));
+            if let Some(key) = mutation.key() {
+                removed.push((key, seq));
+                self.tabs.mirror.is_gone(key, Departure::Applied(seq));
+            }
             replaced.extend(mutation.replaces.iter().map(|(key, _)| *key));
         }
         self.refresh_rows(&dirty);

@@ -185,6 +185,11 @@ impl StorageFlow {
         self.requests.is_empty() && self.commits.is_empty() && self.unstored.is_empty()
     }
 
+    /// Whether a record is on its way to the disk that is not wanted any more.
+    pub(crate) const fn discards(&self) -> bool {
+        !self.withdrawn.is_empty()
+    }
+
     pub(crate) fn open_memory(&mut self, reason: String) {
         self.mode = Mode::Memory(reason);
         self.fence = 0;

@@ -232,6 +232,7 @@ impl Client {
             return;
         }
         if !is_next {
+            self.tabs.mirror.has_gap = true;
             self.read_storage();
         }
         match message {
