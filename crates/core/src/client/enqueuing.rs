@@ -4,7 +4,7 @@ use syncline_protocol::{ErrorCode, ErrorDetail};
 
 use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, Mutation};
+use super::mutation_record::{Durability, Mutation, Record};
 use super::storage_flow::{Purpose, StorageFlow};
 use super::{Client, EntityIndex, Event, Former, StorageFailure, StorageKind, StoredValue};
 use crate::planted;
@@ -136,22 +136,43 @@ impl Client {
             // What stands for it finds the same.
             return;
         }
+        // The disk may have been read before it leaves it.
+        self.left_queue(Some(key));
         match by.and_then(|by| self.queue.get_mut(by)) {
             Some(by) => {
                 by.replaces.retain(|(key, _)| !replaces.contains(key));
                 by.replaces.push((key, record));
             }
-            None => self.discard_record(key, record, mark),
+            None => self.discard_record(key, record, mark, None),
         }
     }
 
-    /// Another tab was faster: what this write was to take the place of was sent, discarded, or something else stands for it.
+    /// Another tab was faster: what this write was to take the place of was sent, discarded, or something else stands for it. That
+    /// one counts again, and the disk says what became of it.
     fn came_too_late(&mut self, place: QueuePlace) {
-        let replaced = self.queue.get_mut(place).map(|mutation| std::mem::take(&mut mutation.replaces)).unwrap_or_default();
-        self.lose(place, ErrorCode::NotSupported, "another tab was faster: the write was sent, discarded, edited or tried again");
-        for (key, _) in replaced {
+        let mut dirty = self.rows_of(place);
+        let Some(mutation) = self.queue.remove(place) else { return };
+        let op_id = mutation.intent.op_id;
+        let mut former = None;
+        for (key, record) in mutation.replaces {
             self.stays_on_disk(key);
+            if let Ok(Record::Write(write)) = Mutation::decode(key, &record) {
+                former = Some(write.intent.op_id.clone());
+                dirty.append(&mut self.put_back(write));
+            }
         }
+        self.refresh_rows(&dirty);
+        let message = "another tab was faster: the write was sent, discarded, edited or tried again";
+        self.notify(match former {
+            Some(by) => Event::MutationReplaced { op_id, by },
+            None => Event::MutationLost { op_id, error: ErrorDetail::new(ErrorCode::NotSupported, message) },
+        });
+    }
+
+    /// A write is in the queue again as it was; gives the rows to be looked at.
+    pub(super) fn put_back(&mut self, mut mutation: Box<Mutation>) -> Vec<(EntityIndex, String)> {
+        mutation.aside = false;
+        self.queue.push(mutation).map(|place| self.overlay_insert(place)).unwrap_or_default()
     }
 
     /// Rolls writes back that are not on disk and never will be.

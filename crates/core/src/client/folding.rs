@@ -153,7 +153,7 @@ impl Client {
         for place in gone {
             let Some(mutation) = self.queue.remove(*place) else { continue };
             for (key, record) in &mutation.replaces {
-                self.discard_record(*key, record.clone(), mutation.mark());
+                self.discard_record(*key, record.clone(), mutation.mark(), None);
             }
             let op_id = mutation.intent.op_id;
             self.notify(match &survivor {

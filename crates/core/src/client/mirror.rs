@@ -42,8 +42,8 @@ pub(crate) struct Mirror {
     pub(crate) read_fence: u64,
     /// Readings without an answer. Only the last one's counts.
     awaited: u32,
-    /// Messages of another tab were lost since.
-    pub(crate) has_gap: bool,
+    /// Another tab did something of which this one has not heard.
+    has_gap: bool,
     /// Records that left the queue: a late word about one must not bring it back.
     gone: Vec<(u64, Departure)>,
 }
@@ -129,6 +129,12 @@ impl Client {
         } else {
             self.tabs.mirror.has_gap = false;
         }
+    }
+
+    /// Another tab did something that this one has not heard of: nothing is sent before the disk was read.
+    pub(super) fn misses_something(&mut self) {
+        self.tabs.mirror.has_gap = true;
+        self.read_storage();
     }
 
     /// Whether another tab wrote what this one has not heard of, and will read.

@@ -54,8 +54,7 @@ impl Client {
         let place = self.withdrawable(now, op_id, false)?;
         let all = self.with_dependents(place, &[]);
         self.set_aside(&all, true);
-        self.take_out(place, true);
-        self.notify(Event::MutationRemoved { op_id: op_id.clone() });
+        self.discard(place);
         self.go_on(&all, None);
         Ok(())
     }
@@ -185,7 +184,10 @@ impl Client {
         let rows = self.rows_of(place);
         let Some(old) = self.take_out(place, true) else { return };
         self.refresh_rows(&rows);
-        self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
+        // A tab that does not lead knows when the disk has answered.
+        if self.tabs.leads || old.key().is_none() {
+            self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
+        }
     }
 
     /// Takes a write out of the queue; it names the records that are to go with it, unless it is `discarded`: then they become
@@ -202,7 +204,8 @@ impl Client {
         }
         if discarded {
             for (key, record) in take(&mut mutation.replaces) {
-                self.discard_record(key, record, mutation.mark());
+                let is_own = mutation.key() == Some(key);
+                self.discard_record(key, record, mutation.mark(), is_own.then_some(&*mutation));
             }
         }
         Some(mutation)

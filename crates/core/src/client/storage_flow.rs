@@ -4,7 +4,9 @@ use syncline_protocol::{ErrorCode, OpId, limits};
 
 use super::compaction::Compaction;
 use super::enqueuing::Withdrawn;
+use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
+use super::mutation_record::Mutation;
 use super::replica_record::first_key;
 use super::{Client, Event, Output, RequestId, StorageFailure, StorageKind, StorageRequest, StorageState, StoredValue};
 use crate::planted;
@@ -78,8 +80,8 @@ pub(super) enum Purpose {
     Compact(Box<Compaction>),
     /// Records of the queue rewritten or removed.
     Queue(QueueUpdate),
-    /// A record discarded by a tab that does not lead.
-    Discard(u64),
+    /// A record discarded by a tab that does not lead, and the write that it was, if that is to be told of.
+    Discard(u64, Option<Box<Mutation>>),
     /// Nothing depends on the reply.
     Tidy,
 }
@@ -171,7 +173,7 @@ impl StorageFlow {
         self.written = None;
         self.committing = false;
         for (_, purpose) in &mut self.requests {
-            if !matches!(purpose, Purpose::Enqueue(_) | Purpose::Discard(_)) {
+            if !matches!(purpose, Purpose::Enqueue(_) | Purpose::Discard(..)) {
                 // Whoever leads reads what became of it.
                 *purpose = Purpose::Tidy;
             }
@@ -188,6 +190,11 @@ impl StorageFlow {
     /// Whether a record is on its way to the disk that is not wanted any more.
     pub(crate) const fn discards(&self) -> bool {
         !self.withdrawn.is_empty()
+    }
+
+    /// Nothing goes to the disk any more.
+    pub(crate) const fn leave_disk(&mut self) {
+        self.has_disk = false;
     }
 
     pub(crate) fn open_memory(&mut self, reason: String) {
@@ -274,25 +281,28 @@ impl Client {
 
     /// Puts the mark of a discarded write in the place of a record. A tab that does not lead does so only if the record is
     /// still this one: the leader may be sending the write.
-    pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mark: Vec<u8>) {
+    pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mark: Vec<u8>, told: Option<&Mutation>) {
         self.left_queue(Some(key));
         if self.tabs.leads {
             self.storage.owed.forget_record(key);
             self.storage.owed.put.push((key, mark));
             return self.repeat_queue_update();
         }
-        self.request(Purpose::Discard(key), StorageKind::Discard { key, expect, mark });
+        let told = told.map(|mutation| Box::new(mutation.clone()));
+        self.request(Purpose::Discard(key, told), StorageKind::Discard { key, expect, mark });
     }
 
-    fn discarded(&mut self, key: u64, result: Result<StoredValue, StorageFailure>) {
-        match result {
-            Ok(StoredValue::Keys(keys)) if keys.contains(&key) => {}
-            // It was sent, or another tab discarded it too: the disk knows.
-            Ok(_) => self.stays_on_disk(key),
-            Err(failure) => {
-                self.stays_on_disk(key);
-                self.degrade(&failure);
-            }
+    /// Only now it is known whether a write was discarded: it may have been sent, or another tab may have discarded it too.
+    fn discarded(&mut self, key: u64, mutation: Option<Box<Mutation>>, result: &Result<StoredValue, StorageFailure>) {
+        let mut dirty = mutation.map(|mutation| self.put_back(mutation)).unwrap_or_default();
+        if matches!(result, Ok(StoredValue::Keys(keys)) if keys.contains(&key)) {
+            self.record_is_gone(key, Departure::Removed, &mut dirty);
+        } else {
+            self.stays_on_disk(key);
+        }
+        self.refresh_rows(&dirty);
+        if let Err(failure) = result {
+            self.degrade(failure);
         }
     }
 
@@ -407,7 +417,7 @@ impl Client {
                 Ok(_) => self.push.report_processed(update.processed),
                 Err(failure) => self.queue_update_failed(update, &failure),
             },
-            Purpose::Discard(key) => self.discarded(key, result),
+            Purpose::Discard(key, mutation) => self.discarded(key, mutation, &result),
             Purpose::Tidy => {}
         }
     }
@@ -437,6 +447,7 @@ impl Client {
         self.storage.mode = mode(reason.clone());
         self.storage.commits.clear();
         self.notify(Event::Problem { code, message: reason });
+        self.lead_alone();
     }
 }
 

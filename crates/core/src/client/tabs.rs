@@ -120,6 +120,17 @@ impl Client {
         self.advance();
     }
 
+    /// The disk is of no use to a tab that does not lead: it goes on as a replica of its own, which talks to the server itself.
+    pub(super) fn lead_alone(&mut self) {
+        if !std::mem::replace(&mut self.tabs.leads, true) {
+            self.storage.leave_disk();
+            self.record.client_id = self.rng.client_id();
+            if self.link.phase == Phase::Following {
+                self.advance();
+            }
+        }
+    }
+
     /// The server knows a newer leader. If the disk does not, this is a copy of the replica that the newer one has: it goes
     /// on under a name of its own.
     pub(super) fn fenced_by_server(&mut self) {
@@ -232,8 +243,7 @@ impl Client {
             return;
         }
         if !is_next {
-            self.tabs.mirror.has_gap = true;
-            self.read_storage();
+            self.misses_something();
         }
         match message {
             TabMessage::Said(text) => {

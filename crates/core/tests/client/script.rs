@@ -15,6 +15,8 @@ pub(crate) struct Script {
     pub(crate) client: Client,
     pub(crate) now: u64,
     pub(crate) log: String,
+    /// What it was told of writes that were sent, discarded or replaced.
+    pub(crate) told: Vec<String>,
     pub(crate) disk: Disk,
     /// Requests that the disk was not given yet; without a list it gets each at once.
     pub(crate) held: Option<Vec<StorageRequest>>,
@@ -40,6 +42,7 @@ impl Script {
             client: Client::new(config),
             now: 1_700_000_000_000,
             log: String::new(),
+            told: Vec::new(),
             disk: Disk::default(),
             held: None,
             pushed: Vec::new(),
@@ -104,6 +107,18 @@ impl Script {
                 Output::Notify(Event::Synced { seq }) => format!("synced {seq}"),
                 Output::TakeLead => "take the lead".to_owned(),
                 Output::Resign => "resign".to_owned(),
+                Output::Notify(Event::MutationSent { .. }) => {
+                    self.told.push("sent".to_owned());
+                    continue;
+                }
+                Output::Notify(Event::MutationRemoved { .. }) => {
+                    self.told.push("removed".to_owned());
+                    continue;
+                }
+                Output::Notify(Event::MutationReplaced { op_id, by }) => {
+                    self.told.push(format!("{op_id} by {by}"));
+                    continue;
+                }
                 Output::Notify(_) | Output::TellTabs(_) | Output::ReadStorage { .. } => continue,
             };
             writeln!(self.log, "{line}").unwrap();
