@@ -7,6 +7,7 @@ use syncline_core::client::Event as ClientEvent;
 use syncline_protocol::{Identity, OpId, Page, Row};
 use syncline_server::local_server::Said;
 
+use crate::fates::Fate;
 use crate::model::{ENTITIES, Key, View, fold};
 use crate::tab::Tab;
 use crate::workload::tag;
@@ -32,6 +33,8 @@ pub(crate) struct Write {
     pub(crate) confirmed: bool,
     /// What stands for it since.
     pub(crate) replaced_by: Option<String>,
+    /// Whether an application discarded it.
+    pub(crate) is_unwanted: bool,
     /// Whether it is what stands for another one: no application holds it in its hands.
     pub(crate) is_derived: bool,
     /// Whether the application discarded it, tried it again, or was told that it is lost.
@@ -51,6 +54,7 @@ impl Write {
             confirmed: false,
             replaced_by: None,
             is_derived: false,
+            is_unwanted: false,
             settled: false,
         }
     }
@@ -63,25 +67,29 @@ fn tenant_of(identity: &Identity) -> &str {
 impl World {
     /// The application hears something about its writes.
     pub(crate) fn learn(&mut self, id: TabId, event: &ClientEvent) {
-        self.told_fate(id, event);
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         match event {
             ClientEvent::MutationDurable { op_id } if Self::promises_disk(tab) => self.promised(op_id),
             ClientEvent::MutationConfirmed { op_id, seq } => {
                 tab.dirty = true;
-                let number = tab.device;
-                let leads = self.devices[number].locks.values().any(|lock| lock.holder == Some(id));
-                self.confirmed(op_id, *seq, leads);
+                let is_exact = tab.client.status().leads && !tab.is_reading;
+                self.confirmed(op_id, *seq, is_exact);
             }
-            ClientEvent::MutationRemoved { op_id } | ClientEvent::MutationLost { op_id, .. } => {
+            ClientEvent::MutationRemoved { op_id } => {
                 tab.dirty = true;
-                if let Some(write) = self.writes.get_mut(op_id.as_str()) {
-                    assert!(
-                        !(write.durable && matches!(event, ClientEvent::MutationLost { .. })),
-                        "I20: {op_id} was promised to be on disk and is said to be lost"
-                    );
-                    write.settled = true;
-                }
+                // What failed was discarded or tried again: a tab that slept meanwhile cannot tell which.
+                let failed = tab.fates.get(op_id.as_str()) == Some(&Fate::Failed);
+                assert!(failed || self.is_unwanted(op_id), "I21: {op_id} is said to be discarded, and nobody did that");
+                self.is_settled(op_id);
+            }
+            ClientEvent::MutationLost { op_id, .. } => {
+                tab.dirty = true;
+                let write = self.writes.get(op_id.as_str());
+                assert!(
+                    !write.is_some_and(|write| write.durable),
+                    "I20: {op_id} was promised to be on disk and is said to be lost"
+                );
+                self.is_settled(op_id);
             }
             ClientEvent::MutationReplaced { op_id, by } => {
                 tab.dirty = true;
@@ -94,6 +102,24 @@ impl World {
             }
             _ => {}
         }
+        self.told_fate(id, event);
+    }
+
+    fn is_settled(&mut self, op_id: &OpId) {
+        if let Some(write) = self.writes.get_mut(op_id.as_str()) {
+            write.settled = true;
+        }
+    }
+
+    /// Whether an application discarded a write, or what stands for it.
+    fn is_unwanted(&self, op_id: &OpId) -> bool {
+        let mut next = Some(op_id.as_str());
+        let mut is_unwanted = false;
+        while let Some(write) = next.filter(|_| !is_unwanted).and_then(|op_id| self.writes.get(op_id)) {
+            is_unwanted = write.is_unwanted;
+            next = write.replaced_by.as_deref();
+        }
+        is_unwanted
     }
 
     fn promised(&mut self, op_id: &OpId) {
@@ -108,6 +134,10 @@ impl World {
     /// What becomes of `by` becomes of `op_id` from now on.
     fn replaced(&mut self, op_id: &OpId, by: &OpId) {
         let issue = self.writes.len() as u64;
+        if let Some(former) = self.writes.get_mut(by.as_str()) {
+            // Another tab was faster: what was to be replaced counts again.
+            former.replaced_by.take_if(|now| now == op_id.as_str());
+        }
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.replaced_by = Some(by.to_string());
         let (device, tab, identity, rows) = (write.device, write.tab, write.identity.clone(), write.rows.clone());
@@ -115,8 +145,8 @@ impl World {
         self.writes.entry(by.to_string()).or_insert_with(made);
     }
 
-    /// A tab that follows may know only of a seq that is not before the write's own.
-    fn confirmed(&mut self, op_id: &OpId, seq: u64, leads: bool) {
+    /// A tab that finds it on disk may know only of a seq that is not before the write's own.
+    fn confirmed(&mut self, op_id: &OpId, seq: u64, is_exact: bool) {
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.confirmed = true;
         if seq == 0 {
@@ -124,13 +154,17 @@ impl World {
             write.settled = true;
             return;
         }
-        let tenant = tenant_of(&write.identity).to_owned();
-        let applied = self.service.lives.iter().filter_map(|life| life.outcome(&tenant, op_id.as_str()));
-        let mut places = applied.filter(|outcome| outcome.applied).map(|outcome| outcome.last_seq);
-        assert!(
-            places.any(|place| place == seq || (place < seq && !leads)),
-            "I20: {op_id} is said to be applied at {seq}, and is not"
-        );
+        let (tenant, device, identity) = (tenant_of(&write.identity).to_owned(), write.device, write.identity.clone());
+        let mut is_true = false;
+        let mut next = Some(op_id.to_string());
+        while let Some(one) = next.filter(|_| !is_true) {
+            let applied = self.service.lives.iter().filter_map(|life| life.outcome(&tenant, &one));
+            let mut places = applied.filter(|outcome| outcome.applied).map(|outcome| outcome.last_seq);
+            is_true = places.any(|place| place == seq || (place < seq && !is_exact));
+            // A tab that slept finds neither a write nor what stood for it, and knows that this was applied.
+            next = self.stands_for(device, &identity, &one);
+        }
+        assert!(is_true, "I20: {op_id} is said to be applied at {seq}, and is not");
     }
 
     /// A tab ended: what it had not promised may go with it.

@@ -188,6 +188,7 @@ impl Disk {
                 let by = |former: &Former| records.get(former.number).and_then(|record| own_op_id(record));
                 formers.iter().filter_map(|former| Some((former.number, op_id(&former.key)?, by(former)))).collect()
             }
+            StorageKind::Discard { key, .. } => op_id(key).map(|op_id| (0, op_id, None)).into_iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -65,6 +65,12 @@ impl World {
         // What a restored backup lost is sent again, and may fail this time.
         let restored = self.service.lives.len() > 1;
         let Some(tab) = self.tabs.get_mut(&id) else { return };
+        if let Fate::Replaced(by) = &fate
+            && tab.fates.get(by) == Some(&Fate::Replaced(op_id.to_owned()))
+        {
+            // Another tab was faster: what was to be replaced counts again.
+            tab.fates.remove(by);
+        }
         let before = tab.fates.insert(op_id.to_owned(), fate.clone());
         let fits = before.as_ref().is_none_or(|before| restored || fate.may_follow(before));
         assert!(fits, "I20: tab {id} was told of {op_id} that it is {before:?}, and now {fate:?}");
@@ -75,22 +81,37 @@ impl World {
         let op_id = |mutation: &Value| mutation["op_id"].as_str().unwrap_or_default().to_owned();
         let listed: BTreeMap<String, Vec<Key>> = mutations.iter().map(|mutation| (op_id(mutation), rows_of(mutation))).collect();
         for gone in tab.shown_writes.keys().filter(|op_id| !listed.contains_key(*op_id)) {
-            let mut next = Some(gone.as_str());
+            let mut next = Some(gone.clone());
             let mut is_known = false;
             while let Some(one) = next.filter(|_| !is_known) {
                 let lives = lives.iter().filter_map(|number| self.service.lives.get(*number));
                 let tenant = identity.tenant_id.as_deref().unwrap_or_default();
-                let mut outcomes = lives.filter_map(|life| life.outcome(tenant, one));
+                let mut outcomes = lives.filter_map(|life| life.outcome(tenant, &one));
                 let in_base = outcomes.any(|outcome| outcome.applied && outcome.last_seq <= seq);
-                let fate = tab.fates.get(one);
-                is_known = in_base || listed.contains_key(one) || matches!(fate, Some(Fate::Removed | Fate::Lost | Fate::Undone));
-                next = if let Some(Fate::Replaced(by)) = fate { Some(by) } else { None };
+                let fate = tab.fates.get(&one);
+                is_known = in_base
+                    || listed.contains_key(&one)
+                    || tab.discarded.contains(&one)
+                    || matches!(fate, Some(Fate::Removed | Fate::Lost | Fate::Undone));
+                next = match fate {
+                    Some(Fate::Replaced(by)) => Some(by.clone()),
+                    // It slept while another one took its place, which was applied.
+                    Some(Fate::Confirmed) => self.stands_for(tab.device, identity, &one),
+                    _ => None,
+                };
             }
             assert!(is_known, "I21: {gone} was shown, is shown no more, and nobody was told");
         }
         let open = mutations.iter().filter(|mutation| matches!(mutation["status"].as_str(), Some("pending" | "sent")));
         assert_eq!(tab.client.status().pending, open.count(), "I20: the status counts the writes that are open");
         tab.shown_writes = listed;
+    }
+
+    /// What stands for a write, on disk or by the word of a tab.
+    pub(crate) fn stands_for(&self, device: usize, identity: &Identity, op_id: &str) -> Option<String> {
+        let key = (identity.user_id.clone(), identity.tenant_id.clone());
+        let folded = self.devices[device].disks.get(&key).and_then(|disk| disk.folded.get(op_id).cloned().flatten());
+        folded.or_else(|| self.writes.get(op_id).and_then(|write| write.replaced_by.clone()))
     }
 
     /// I20 at the end: the tab in which a write was made was told what became of it.

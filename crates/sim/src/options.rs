@@ -148,7 +148,7 @@ impl Options {
             seed,
             steps: *random.pick(&[200, 400, 400, 800, 1_600]),
             devices: random.between(1, 3),
-            tabs: 1.min(*random.pick(&[1, 1, 2, 3, 4])),
+            tabs: *random.pick(&[1, 1, 2, 3, 4]),
             users: random.between(1, 2),
             page: *random.pick(&[1, 3, 8, 1_000]),
             ..Self::default()

@@ -62,6 +62,10 @@ pub(crate) struct Tab {
     pub(crate) last_seq: u64,
     /// The writes that it showed then.
     pub(crate) shown_writes: BTreeMap<String, Vec<Key>>,
+    /// What it learns now it learns from its disk.
+    pub(crate) is_reading: bool,
+    /// The writes that its application discarded; whether they are is told later.
+    pub(crate) discarded: BTreeSet<String>,
     /// What it was told about each write.
     pub(crate) fates: BTreeMap<String, Fate>,
     /// What the server had when the application last asked for everything.
@@ -107,6 +111,8 @@ impl World {
             dirty: true,
             last_seq: 0,
             shown_writes: BTreeMap::new(),
+            is_reading: false,
+            discarded: BTreeSet::new(),
             fates: BTreeMap::new(),
             asked_at: None,
             looks: 0,
@@ -134,6 +140,7 @@ impl World {
         }
         self.trace.note(self.now, "input", &describe_input(id, &input));
         tab.has_others |= matches!(input, Input::TabHeard { .. });
+        tab.is_reading = matches!(input, Input::Opened(_));
         let clock = Timestamp(self.devices[tab.device].clock(self.now));
         tab.client.handle_input(clock, input);
         self.drain(id);

@@ -176,16 +176,19 @@ impl World {
             self.trace.note(self.now, what, op_id.as_str());
             match again {
                 Some(again) => self.took(id, again.to_string(), rows),
-                None => self.settled(op_id.as_str()),
+                None => self.asked_to_discard(id, &op_id),
             }
         }
         self.drain(id);
         self.look(id);
     }
 
-    fn settled(&mut self, op_id: &str) {
-        if let Some(write) = self.writes.get_mut(op_id) {
-            write.settled = true;
+    fn asked_to_discard(&mut self, id: TabId, op_id: &OpId) {
+        if let Some(tab) = self.tabs.get_mut(&id) {
+            tab.discarded.insert(op_id.to_string());
+        }
+        if let Some(write) = self.writes.get_mut(op_id.as_str()) {
+            write.is_unwanted = true;
         }
     }
 
@@ -202,7 +205,7 @@ impl World {
             if let Some(tab) = self.tabs.get_mut(&id)
                 && tab.client.remove(clock, &op_id).is_ok()
             {
-                self.settled(op_id.as_str());
+                self.asked_to_discard(id, &op_id);
             }
         }
         self.drain(id);

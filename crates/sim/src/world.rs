@@ -46,10 +46,6 @@ pub(crate) enum Event {
     Read(TabId, Identity, Option<Vec<u8>>),
     /// A tab that was granted the lock takes the lead.
     Lead(TabId, Identity),
-<<<<<<< HEAD
-    /// A transaction begins.
-    Store(TabId, Identity, StorageRequest),
-=======
     /// A tab has the lock that it stood in line for.
     Granted(TabId, Identity),
     /// A transaction that a tab of this device asked for begins.
@@ -60,7 +56,6 @@ pub(crate) enum Event {
     Leave(TabId),
     /// A newer version wants the database of a tab.
     Outdated(TabId),
->>>>>>> 38c3e3f (sim: open several tabs on a device, with their lock and channel)
     /// A socket reaches the server.
     Connect(LinkId),
     /// A message reaches the server.
@@ -223,15 +218,11 @@ impl World {
             Event::Open(tab, identity) => self.open_database(tab, &identity),
             Event::Read(tab, identity, known) => self.read_database(tab, &identity, known.as_deref()),
             Event::Lead(tab, identity) => self.lead(tab, &identity),
-<<<<<<< HEAD
-            Event::Store(tab, identity, request) => self.store(tab, &identity, request),
-=======
             Event::Granted(tab, identity) => self.granted(tab, identity),
             Event::Store(tab, device, identity, request) => self.store(tab, device, &identity, request),
             Event::Stored(tab, answer) => self.stored(tab, answer),
             Event::Leave(tab) => self.leave(tab),
             Event::Outdated(tab) => self.outdated(tab),
->>>>>>> 38c3e3f (sim: open several tabs on a device, with their lock and channel)
             Event::Connect(link) => self.connect(link),
             Event::Up(link, text) => self.message_up(link, &text),
             Event::Down(link, said) => self.message_down(link, said),
