@@ -145,7 +145,9 @@ impl Client {
     fn note_gone(&mut self, kind: &StorageKind, keys: &[u64]) {
         let (mut removed, mut applied) = (Vec::new(), [].as_slice());
         match kind {
-            StorageKind::Enqueue { formers, .. } => removed = gone_formers(formers, keys),
+            StorageKind::Enqueue { formers, .. } => {
+                removed = gone_formers(formers, keys).into_iter().map(|(former, _)| former).collect();
+            }
             StorageKind::UpdateQueue { remove, .. } | StorageKind::FoldQueue { remove, .. } => removed.clone_from(remove),
             StorageKind::Discard { .. } => removed = keys.to_vec(),
             StorageKind::Commit { remove_queue, .. } => applied = remove_queue,
@@ -177,7 +179,13 @@ impl Client {
                 };
                 let records = keys.iter().copied().zip(records).filter(is_new).collect();
                 self.take_records(records);
-                self.forget_records(&gone_formers(&formers, keys));
+                let mut dirty = Vec::new();
+                for (former, key) in gone_formers(&formers, keys) {
+                    // What took its place may have been applied already.
+                    let how = self.departure(key).unwrap_or(Departure::Removed);
+                    self.record_is_gone(former, how, &mut dirty);
+                }
+                self.refresh_rows(&dirty);
                 self.write_is_ready();
             }
             StorageKind::UpdateQueue { fence, mut put, remove } => {
@@ -408,8 +416,8 @@ impl Client {
     }
 }
 
-/// The records that others took the place of.
-fn gone_formers(formers: &[Former], keys: &[u64]) -> Vec<u64> {
-    let is_gone = |former: &&Former| keys.get(former.number).is_some_and(|key| *key != 0);
-    formers.iter().filter(is_gone).map(|former| former.key).collect()
+/// The records that others took the place of, each with the key of that one.
+fn gone_formers(formers: &[Former], keys: &[u64]) -> Vec<(u64, u64)> {
+    let by = |former: &Former| keys.get(former.number).filter(|key| **key != 0).map(|key| (former.key, *key));
+    formers.iter().filter_map(by).collect()
 }

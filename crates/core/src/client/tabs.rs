@@ -52,6 +52,9 @@ pub(crate) struct Tabs {
     told: String,
     /// The leader had everything at this seq, which is not here yet.
     synced_at: Option<u64>,
+    /// When this tab last asked for what is new, until the leader has heard it: what it had before is no answer. 0 without a
+    /// question.
+    question: u64,
     /// The server has met a newer leader of this replica than this one, and no connection has stood since.
     is_fenced: bool,
     /// The highest fence that was seen.
@@ -76,6 +79,7 @@ impl Tabs {
             report: LeaderReport { connection, syncing: false, last_heard_at: None, server_head: None, last_error: None },
             told: String::new(),
             synced_at: None,
+            question: 0,
             is_fenced: false,
             last_fence: 0,
             known_to: 0,
@@ -104,7 +108,7 @@ impl Tabs {
 impl Client {
     /// Another tab leads, or is to lead. What the disk holds counts from here on.
     pub(super) fn follow(&mut self) {
-        if !self.tabs.leads || !self.storage.is_on_disk() {
+        if !self.tabs.leads || !self.storage.is_on_disk() || self.link.is_over() {
             return;
         }
         self.tabs.leads = false;
@@ -178,7 +182,15 @@ impl Client {
         let follows = self.link.phase == Phase::Following;
         if follows {
             self.need_leader();
-            self.say("command", &mut |object| object.text("command", command));
+            let now = self.now.0;
+            if command != "wake" {
+                self.tabs.question = now;
+                self.tabs.synced_at = None;
+            }
+            self.say("command", &mut |object| {
+                object.text("command", command);
+                object.uint("seq", now);
+            });
         }
         follows
     }
@@ -262,10 +274,11 @@ impl Client {
         }
         match (said.say.as_str(), self.tabs.leads) {
             ("ask", true) => self.tabs.told.clear(),
-            ("command", leads) => self.commanded(&said.command, leads),
+            ("command", leads) => self.commanded(&said.command, said.seq, leads),
+            ("asked", _) if said.seq == self.tabs.question => self.tabs.question = 0,
             ("here", true) if said.fence > self.storage.fence => self.follow(),
             ("here", false) => self.leader_is_here(said),
-            ("synced", false) => {
+            ("synced", false) if self.tabs.question == 0 => {
                 self.tabs.synced_at = Some(said.seq);
                 self.tell_followed();
             }
@@ -273,7 +286,7 @@ impl Client {
         }
     }
 
-    fn commanded(&mut self, command: &str, leads: bool) {
+    fn commanded(&mut self, command: &str, question: u64, leads: bool) {
         match command {
             "pause" => self.pause(),
             "resume" => self.resume(),
@@ -282,6 +295,9 @@ impl Client {
             "pull" => self.pull_now(),
             "resync" => self.resync(),
             _ => {}
+        }
+        if leads {
+            self.say("asked", &mut |object| object.uint("seq", question));
         }
         self.tabs.told.clear();
     }
@@ -296,7 +312,12 @@ impl Client {
         if let Some(report) = said.report {
             self.tabs.report = LeaderReport { last_heard_at: said.heard_at.map(Timestamp), ..report };
         }
-        if std::mem::replace(&mut self.tabs.known_to, said.fence) != said.fence {
+        let former = std::mem::replace(&mut self.tabs.known_to, said.fence);
+        if former != said.fence {
+            if former > 0 {
+                // Whoever was asked leads no longer. The new leader says so when it has everything.
+                self.tabs.question = 0;
+            }
             // Now that it knows of this tab it tells what it does; what it did before, it may not have told.
             self.say("ask", &mut |_| ());
             self.read_storage();

@@ -14,6 +14,7 @@ mod connection;
 mod converge;
 mod disk;
 mod folding;
+mod followers;
 mod held;
 mod node;
 mod opening;

@@ -15,7 +15,7 @@ pub(crate) struct Script {
     pub(crate) client: Client,
     pub(crate) now: u64,
     pub(crate) log: String,
-    /// What it was told of writes that were sent, discarded or replaced.
+    /// What it was told of writes that were sent, applied, discarded or replaced.
     pub(crate) told: Vec<String>,
     pub(crate) disk: Disk,
     /// Requests that the disk was not given yet; without a list it gets each at once.
@@ -109,6 +109,10 @@ impl Script {
                 Output::Resign => "resign".to_owned(),
                 Output::Notify(Event::MutationSent { .. }) => {
                     self.told.push("sent".to_owned());
+                    continue;
+                }
+                Output::Notify(Event::MutationConfirmed { op_id, seq }) => {
+                    self.told.push(format!("{op_id} at {seq}"));
                     continue;
                 }
                 Output::Notify(Event::MutationRemoved { .. }) => {

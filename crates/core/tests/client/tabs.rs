@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
-use syncline_core::client::{Event, Input, NewChange, StorageFailure, StorageKind, StorageState, StoredValue, TabMessage};
+use syncline_core::client::{Event, Input, NewChange, StorageState, StoredValue, TabMessage};
 use syncline_protocol::{ChangeKind, OpId, Timestamp};
 
 use crate::disk::Disk;
-use crate::node::{Node, Want, alice};
+use crate::node::{Node, Want};
 use crate::random::{Random, for_seeds};
-use crate::script::Script;
 use crate::server::Server;
 use crate::tests;
 
@@ -460,26 +459,6 @@ fn fold(rows: &mut BTreeMap<String, Value>, mutations: &[Value]) {
     }
 }
 
-/// A record that another tab put into the queue.
-fn foreign_record(row_id: &str) -> Vec<u8> {
-    let change = r#"{"data":{"a":1},"entity":"Todo","kind":"insert","row_id":"#;
-    let intent = format!(r#"{{"changes":[{change}"{row_id}"}}],"issued_at":1,"op_id":"{row_id:0>32}","schema":0}}"#);
-    format!(r#"{{"format":1,"state":"pending","intent":{intent},"error":null,"first_sent_at":null}}"#).into_bytes()
-}
-
-/// A tab whose leader is another one, and a write of its own that lies on disk under the key 1.
-fn follower_with_a_write() -> (Script, OpId) {
-    let mut script = Script::unstarted(false);
-    script.give(Input::Start { identity: Some(alice()) });
-    script.disk.now.fence = 1;
-    script.give(Input::Opened(Box::new(script.disk.read(None))));
-    script.write();
-    let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-    let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
-    script.told.clear();
-    (script, op_id)
-}
-
 fn run(seed: u64, faults: bool, steps: usize) {
     let mut world = World::new(seed, faults);
     for step in 0..steps {
@@ -493,76 +472,6 @@ fn run(seed: u64, faults: bool, steps: usize) {
 }
 
 tests! {
-    fn a_leader_that_missed_a_write_sends_nothing_before_it_has_read_it() {
-        let mut script = Script::new();
-        script.go_live();
-        // Another tab stored a write and told of it, which was lost; then it told of something else.
-        let record = foreign_record("77");
-        let keys = script.disk.execute(StorageKind::Enqueue { records: vec![record], formers: Vec::new() }).unwrap();
-        assert_eq!(keys, StoredValue::Keys(vec![1]));
-        let message = || TabMessage::Said(r#"{"say":"ask","schema":0}"#.to_owned());
-        script.give(Input::TabHeard { tab: 9, number: 1, message: message() });
-        script.give(Input::TabHeard { tab: 9, number: 3, message: message() });
-        script.write();
-        script.pass(1_000);
-        assert_eq!(script.pushed, Vec::<Vec<String>>::new(), "the write that was missed comes first");
-        // The disk is read while this tab is storing something: what it missed counts all the same.
-        script.held = Some(Vec::new());
-        script.write();
-        let stored = script.disk.read(None);
-        script.give(Input::Opened(Box::new(stored)));
-        script.store_held();
-        script.pass(1_000);
-        assert_eq!(script.sent()[0], format!("{:0>32}", 77));
-    }
-
-    fn a_tab_that_does_not_lead_says_that_a_write_is_discarded_when_the_disk_has_done_so() {
-        let (mut script, op_id) = follower_with_a_write();
-        script.held = Some(Vec::new());
-        script.client.remove(Timestamp(script.now), &op_id).unwrap();
-        script.drain();
-        assert_eq!(script.client.mutations_json(), "[]");
-        // The leader was faster and is sending it.
-        let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
-        script.disk.now.queue.insert(1, sent.into_bytes());
-        script.store_held();
-        script.give(Input::Opened(Box::new(script.disk.read(None))));
-        assert_eq!(script.told, ["sent"], "nobody said that it is discarded");
-        assert!(script.client.mutations_json().contains(op_id.as_str()));
-        // And one that it may have.
-        let (mut script, op_id) = follower_with_a_write();
-        script.client.remove(Timestamp(script.now), &op_id).unwrap();
-        assert!(script.told.is_empty());
-        script.drain();
-        assert_eq!(script.told, ["removed"]);
-        assert_eq!(script.client.mutations_json(), "[]");
-    }
-
-    fn a_write_that_came_too_late_to_stand_for_another_gives_its_place_back() {
-        let (mut script, op_id) = follower_with_a_write();
-        script.held = Some(Vec::new());
-        let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some("{}".to_owned()) };
-        let by = script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap().op_id;
-        script.drain();
-        assert_eq!(script.told, [format!("{op_id} by {by}")]);
-        let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
-        script.disk.now.queue.insert(1, sent.into_bytes());
-        script.store_held();
-        script.give(Input::Opened(Box::new(script.disk.read(None))));
-        assert_eq!(script.told[1..], [format!("{by} by {op_id}"), "sent".to_owned()]);
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        assert_eq!((&listed[0]["op_id"], listed.as_array().unwrap().len()), (&json!(op_id.as_str()), 1));
-    }
-
-    fn a_tab_that_does_not_lead_and_loses_its_disk_talks_to_the_server_itself() {
-        let (mut script, op_id) = follower_with_a_write();
-        script.log.clear();
-        script.give(Input::OpenFailed(StorageFailure::Unavailable("gone".to_owned())));
-        script.expect(&["problem STORAGE_UNAVAILABLE", "open socket"]);
-        script.go_live();
-        assert_eq!(script.sent(), [op_id.as_str()]);
-    }
-
     fn tabs_show_the_same_without_faults() {
         for_seeds("tabs_show_the_same_without_faults", 100, |seed| run(seed, false, 300));
     }
