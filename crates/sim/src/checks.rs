@@ -7,7 +7,6 @@ use syncline_core::client::Event as ClientEvent;
 use syncline_protocol::{Identity, OpId, Page, Row};
 use syncline_server::local_server::Said;
 
-use crate::fates::Fate;
 use crate::model::{ENTITIES, Key, View, fold};
 use crate::tab::Tab;
 use crate::workload::tag;
@@ -31,6 +30,8 @@ pub(crate) struct Write {
     pub(crate) durable: bool,
     /// Whether it was said to be applied.
     pub(crate) confirmed: bool,
+    /// Whether it was said to have failed.
+    pub(crate) failed: bool,
     /// What stands for it since.
     pub(crate) replaced_by: Option<String>,
     /// Whether an application discarded it.
@@ -52,6 +53,7 @@ impl Write {
             rows,
             durable: false,
             confirmed: false,
+            failed: false,
             replaced_by: None,
             is_derived: false,
             is_unwanted: false,
@@ -78,7 +80,7 @@ impl World {
             ClientEvent::MutationRemoved { op_id } => {
                 tab.dirty = true;
                 // What failed was discarded or tried again: a tab that slept meanwhile cannot tell which.
-                let failed = tab.fates.get(op_id.as_str()) == Some(&Fate::Failed);
+                let failed = self.writes.get(op_id.as_str()).is_some_and(|write| write.failed);
                 assert!(failed || self.is_unwanted(op_id), "I21: {op_id} is said to be discarded, and nobody did that");
                 self.is_settled(op_id);
             }
@@ -95,7 +97,13 @@ impl World {
                 tab.dirty = true;
                 self.replaced(op_id, by);
             }
-            ClientEvent::MutationFailed { .. } | ClientEvent::MutationHeld { .. } => tab.dirty = true,
+            ClientEvent::MutationFailed { op_id, .. } => {
+                tab.dirty = true;
+                if let Some(write) = self.writes.get_mut(op_id.as_str()) {
+                    write.failed = true;
+                }
+            }
+            ClientEvent::MutationHeld { .. } => tab.dirty = true,
             ClientEvent::Synced { seq } => {
                 let asked = tab.asked_at.take();
                 assert!(asked.is_none_or(|head| head <= *seq), "I20: synced at {seq}, and there was more when it was asked");

@@ -82,7 +82,7 @@ impl World {
         let listed: BTreeMap<String, Vec<Key>> = mutations.iter().map(|mutation| (op_id(mutation), rows_of(mutation))).collect();
         for gone in tab.shown_writes.keys().filter(|op_id| !listed.contains_key(*op_id)) {
             let mut next = Some(gone.clone());
-            let mut is_known = false;
+            let (mut is_known, mut slept) = (false, false);
             while let Some(one) = next.filter(|_| !is_known) {
                 let lives = lives.iter().filter_map(|number| self.service.lives.get(*number));
                 let tenant = identity.tenant_id.as_deref().unwrap_or_default();
@@ -93,10 +93,11 @@ impl World {
                     || listed.contains_key(&one)
                     || tab.discarded.contains(&one)
                     || matches!(fate, Some(Fate::Removed | Fate::Lost | Fate::Undone));
+                // It slept while others took its place, of which the last was applied.
+                slept |= fate == Some(&Fate::Confirmed);
                 next = match fate {
                     Some(Fate::Replaced(by)) => Some(by.clone()),
-                    // It slept while another one took its place, which was applied.
-                    Some(Fate::Confirmed) => self.stands_for(tab.device, identity, &one),
+                    Some(Fate::Confirmed) | None if slept => self.stands_for(tab.device, identity, &one),
                     _ => None,
                 };
             }

@@ -107,6 +107,8 @@ impl World {
         let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| tab.device == number).map(|(id, _)| *id).collect();
         for id in tabs {
             self.crash_tab(id);
+            // Nothing that it asked of the disk is carried out afterwards.
+            self.too_late.insert(id);
         }
     }
 

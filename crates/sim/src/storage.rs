@@ -121,13 +121,15 @@ impl World {
         }
     }
 
-    /// Carries out one transaction. A tab that ended since it asked may have asked in time.
+    /// Carries out one transaction. A tab that ended since it asked may have asked in time; when one comes too late, so do all
+    /// after it.
     pub(crate) fn store(&mut self, id: TabId, device: usize, identity: &Identity, request: StorageRequest) {
-        let asker = self.tabs.get(&id);
-        if asker.is_none() && self.disk.permille(500) {
+        let is_open = self.tabs.contains_key(&id);
+        if !is_open && (self.too_late.contains(&id) || self.disk.permille(300)) {
+            self.too_late.insert(id);
             return;
         }
-        let is_told = asker.is_some() && self.options.tabs > 1;
+        let is_told = is_open && self.options.tabs > 1;
         let kind = is_told.then(|| request.kind.clone());
         let result = self.devices[device].disk(identity).execute(request.kind);
         self.trace.note(self.now, "stored", &format!("{id} {:?} {result:?}", request.id));

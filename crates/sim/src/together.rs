@@ -161,10 +161,9 @@ impl World {
 
     /// The application of a tab stops its engine in good order.
     pub(crate) fn close_tab(&mut self, id: TabId) {
+        let Some(tab) = self.tabs.get_mut(&id).filter(|tab| tab.frozen_until <= self.now) else { return };
+        (tab.is_leaving, tab.is_stopped) = (true, true);
         self.give(id, Input::Stop);
-        if let Some(tab) = self.tabs.get_mut(&id).filter(|tab| tab.frozen_until <= self.now) {
-            (tab.is_leaving, tab.is_stopped) = (true, true);
-        }
         self.leave_when_quiet(id);
     }
 

@@ -1,6 +1,6 @@
 //! One server, some devices, a network between them and a clock: everything that happens is an event in one queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_core::client::{Connection, Input, StorageRequest, StorageState};
 use syncline_protocol::Identity;
@@ -106,6 +106,8 @@ pub(crate) struct World {
     /// Sockets.
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) last_id: u32,
+    /// Tabs that ended before their next transaction began.
+    pub(crate) too_late: BTreeSet<TabId>,
     /// Every write that was taken, by its op_id.
     pub(crate) writes: BTreeMap<String, Write>,
     /// Somebody hostile.
@@ -143,6 +145,7 @@ impl World {
             tabs: BTreeMap::new(),
             links: BTreeMap::new(),
             last_id: 0,
+            too_late: BTreeSet::new(),
             writes: BTreeMap::new(),
             mallory: Mallory::new(seed),
             trace: Trace::new(shown),
