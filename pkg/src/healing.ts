@@ -35,6 +35,8 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
       resolve();
     };
     const timer = setTimeout(end, ms);
+    // Node goes on running while a timer is set.
+    (timer as { unref?(): void }).unref?.();
     signal.addEventListener("abort", end);
     globalThis.document?.addEventListener("visibilitychange", end);
   });

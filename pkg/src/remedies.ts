@@ -65,7 +65,7 @@ export const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   DISCARDED: "Nothing: the application called `mutations.remove()`, or `retry()` replaced the write.",
   STORAGE_UNAVAILABLE: "Tell the user that nothing outlives the page now; see `engine.storage`.",
   STORAGE_FULL:
-    "Ask the user to free space. What does not fit is kept in memory meanwhile: rows first, then unsent writes.",
+    "Ask the user to free space. What does not fit is kept in memory meanwhile: rows first, which also leave the disk for unsent writes, then those.",
   STORAGE_CORRUPT: "Nothing: the record is set aside and pulled again; unsent writes are not touched.",
   STORAGE_TOO_NEW: "Reload the page to get the newer version.",
   RELOAD_REQUIRED: "Ask the user to reload the page; what was written before is kept.",
