@@ -227,7 +227,7 @@ export function load(database, identity, limitMs, known, lost) {
       found.replica = bytesOf(replica);
       readAll(tx, tx.store("entities"), found.records);
     });
-    if (lost === undefined) readAll(tx, queue, found.queue);
+    if (identity === undefined || lost === undefined) readAll(tx, queue, found.queue);
   });
 }
 
