@@ -234,7 +234,7 @@ export class Storage {
   /**
    * What is to be stored of the queue takes the place of rows when nothing else fits any more. The rows stay in memory: the core
    * hears from then on that there is no room for them, and goes on storing the queue alone.
-   * @param {StoreRequest} request
+   * @param {import("./store_request.js").StoreRequest} request
    * @param {() => Promise<import("./transaction.js").Found>} run
    */
   async #withRoom(request, run) {
@@ -395,7 +395,7 @@ class Copying {
   /** @type {Promise<void> | undefined} */
   #copied;
 
-  /** @param {QueueCopy} copy @param {StoreRequest} request */
+  /** @param {QueueCopy} copy @param {import("./store_request.js").StoreRequest} request */
   constructor(copy, request) {
     this.#copy = copy;
     this.#request = request;
