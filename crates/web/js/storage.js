@@ -238,8 +238,9 @@ export class Storage {
    * @param {() => Promise<import("./transaction.js").Found>} run
    */
   async #withRoom(request, run) {
-    await this.#evicting?.catch(() => {});
     const isEvicted = this.#evicting !== undefined;
+    // Otherwise it is begun at once: an engine that is let go in the same task has its writes on the way.
+    if (isEvicted) await this.#evicting?.catch(() => {});
     if (isEvicted && !request.isOfQueue) throw new Failure(FULL);
     try {
       return await run();
