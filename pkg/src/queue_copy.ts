@@ -63,8 +63,7 @@ export class QueueCopy {
   async recover(): Promise<Lost | undefined> {
     const folder = await this.#folder();
     if (folder !== undefined) return (await import("./lost_queue.ts")).readLost(folder);
-    const isMarked = localStorage.getItem(this.#mark) !== null;
-    return isMarked ? { isCopied: false, records: [], last: 0, fence: 0 } : undefined;
+    return this.#isMarked ? { isCopied: false, records: [], last: 0, fence: 0 } : undefined;
   }
 
   recovered({ records }: Lost): void {
@@ -74,6 +73,15 @@ export class QueueCopy {
   close(): void {
     this.#readQueue = undefined;
     this.#line?.then((line) => line.close()).catch(() => {});
+  }
+
+  get #isMarked(): boolean {
+    try {
+      return localStorage.getItem(this.#mark) !== null;
+    } catch {
+      // Whoever blocks it keeps nothing else either.
+      return false;
+    }
   }
 
   get #mark(): string {
