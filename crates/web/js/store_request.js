@@ -98,7 +98,7 @@ export class StoreRequest {
    * @returns {QueueChanges | undefined}
    */
   queueChanges(keys) {
-    const { kind, fence, records, removed, unqueued } = this;
+    const { kind, fence, records, removed, unqueued, formers } = this;
     /** @param {QueueChanges["put"]} put @param {number[]} gone */
     const changes = (put, gone) => ({ fence, put, removed: gone });
     if (kind === "enqueue") {
@@ -106,7 +106,7 @@ export class StoreRequest {
       const put = records.map(([, bytes], number) => [keys[number] ?? 0, bytes]);
       return changes(
         put.filter(([key]) => key !== 0),
-        goneFormers(this, keys),
+        formers.filter(([number]) => keys[number] !== 0).map(([, key]) => key),
       );
     }
     if (kind === "discard") return changes([], keys);
@@ -153,34 +153,23 @@ export class StoreRequest {
  * @param {number[]} keys Those that it gave.
  */
 export function heard(request, keys) {
-  const { kind, unqueued, expected, replica, fence, first } = request;
-  // What was not added has no key, and what it was to take the place of stays.
-  const wasAdded = (/** @type {unknown} */ _, /** @type {number} */ number) =>
-    kind !== "enqueue" || keys[number] !== 0;
-  const records = request.records.filter(wasAdded);
-  const removed = kind === "enqueue" ? goneFormers(request, keys) : request.removed;
+  const { records, removed, unqueued, formers, expected, replica, fence, first } = request;
   const found = new Found();
   found.replica = replica;
   /** @param {number[]} numbers @returns {StoredRecord[]} */
   const list = (numbers) => numbers.map((number) => [number, undefined]);
   found.lists = [
     records,
-    list(keys.filter(wasAdded)),
+    list(keys),
     list(removed),
     list(unqueued.map(([key]) => key)),
     list(unqueued.map(([, seq]) => seq)),
     expected === undefined ? [] : [[0, expected]],
     list([fence, first]),
+    list(formers.map(([, key]) => key)),
+    list(formers.map(([number]) => number)),
   ];
   return found;
-}
-
-/**
- * @param {StoreRequest} request
- * @param {number[]} keys
- */
-function goneFormers({ formers }, keys) {
-  return formers.filter(([number]) => keys[number] !== 0).map(([, key]) => key);
 }
 
 /**

@@ -75,8 +75,9 @@ fn tab_message(text: String, data: &JsValue) -> TabMessage {
     let (fence, put, remove) = (number(0), || records(found, RECORDS), || keys(found, REMOVED));
     let kind = match text.as_str() {
         "enqueue" => {
-            // Which of the records took whose place makes no difference here.
-            let formers = remove().into_iter().map(|key| Former { number: 0, key, expect: None }).collect();
+            let numbers = keys(found, FORMER_NUMBERS).into_iter().map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let former = |(key, number)| Former { number, key, expect: None };
+            let formers = keys(found, FORMERS).into_iter().zip(numbers).map(former).collect();
             StorageKind::Enqueue { records: bytes(RECORDS).collect(), formers }
         }
         "updateQueue" => StorageKind::UpdateQueue { fence, put: put(), remove: remove() },
@@ -176,3 +177,5 @@ const UNQUEUED: u32 = 3;
 const UNQUEUED_SEQS: u32 = 4;
 const EXPECTED: u32 = 5;
 const NUMBERS: u32 = 6;
+const FORMERS: u32 = 7;
+const FORMER_NUMBERS: u32 = 8;
