@@ -28,6 +28,11 @@ impl StorageFlow {
         self.withdrawn.push(Withdrawn { place, by: None, record: mutation.record(), mark: mutation.mark(), replaces });
     }
 
+    /// Whether this is a record on its way to the disk that is not wanted any more.
+    pub(crate) fn is_withdrawn(&self, record: &[u8]) -> bool {
+        self.withdrawn.iter().any(|withdrawn| withdrawn.record == record)
+    }
+
     /// One write stands for another: a record that is under way for that one stays until this one is on disk.
     pub(crate) fn note_superseded(&mut self, place: QueuePlace, by: QueuePlace) {
         for withdrawn in &mut self.withdrawn {
@@ -99,6 +104,11 @@ impl Client {
             }
             result => {
                 let failure = result.err().unwrap_or_else(|| StorageFailure::Corrupt("keys are missing".to_owned()));
+                for place in places {
+                    if self.queue.get(*place).is_none() {
+                        self.withdrawn_stored(*place, 0);
+                    }
+                }
                 self.degrade(&failure);
                 if self.link.is_over() {
                     for place in places {
@@ -132,18 +142,26 @@ impl Client {
     fn withdrawn_stored(&mut self, place: QueuePlace, key: u64) {
         let Some(at) = self.storage.withdrawn.iter().position(|withdrawn| withdrawn.place == place) else { return };
         let Withdrawn { by, record, mark, replaces, .. } = self.storage.withdrawn.swap_remove(at);
+        let discarded = match Mutation::decode(key, &record) {
+            Ok(Record::Write(mutation)) if by.is_none() => Some(mutation),
+            _ => None,
+        };
         if key == 0 {
             // What stands for it finds the same.
+            if let Some(mutation) = discarded {
+                self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
+            }
             return;
         }
         // The disk may have been read before it leaves it.
         self.left_queue(Some(key));
         match by.and_then(|by| self.queue.get_mut(by)) {
-            Some(by) => {
+            // One that is under way itself, because the engine stops, does not take this record along.
+            Some(by) if matches!(by.durability, Durability::Unstored | Durability::MemoryOnly) => {
                 by.replaces.retain(|(key, _)| !replaces.contains(key));
                 by.replaces.push((key, record));
             }
-            None => self.discard_record(key, record, mark, None),
+            _ => self.discard_record(key, record, mark, discarded.as_deref()),
         }
     }
 

@@ -152,6 +152,7 @@ impl Client {
         }
         for place in gone {
             let Some(mutation) = self.queue.remove(*place) else { continue };
+            self.left_queue(mutation.key());
             for (key, record) in &mutation.replaces {
                 self.discard_record(*key, record.clone(), mutation.mark(), None);
             }

@@ -10,6 +10,7 @@ use super::replica_record::{ReplicaRecord, ReplicaRecordError};
 use super::segment::{SegmentError, read_segment};
 use super::storage_flow::explain;
 use super::{Client, Event, StorageFailure, StorageKind, StoredReplica};
+use crate::planted;
 
 /// Marks of discarded writes that stay on disk when a tab takes the lead.
 const MARKS_KEPT: usize = 100;
@@ -69,15 +70,8 @@ impl Client {
         if !leads && !self.tabs.mirror.is_answered() {
             return;
         }
-        if led && !leads {
-            if stored.fence > self.storage.fence {
-                return self.follow();
-            }
-            if self.storage.discards() {
-                // Which of the new records those are shows when they are stored.
-                self.read_ended();
-                return self.read_storage();
-            }
+        if led && !leads && stored.fence > self.storage.fence {
+            return self.follow();
         }
         self.tabs.leads |= leads;
         if let Err(failure) = self.reload(stored, led && !leads) {
@@ -92,7 +86,9 @@ impl Client {
     }
 
     fn reload(&mut self, stored: StoredReplica, only_queue: bool) -> Result<(), StorageFailure> {
-        let StoredReplica { replica, records, queue, fence, leads, is_known, .. } = stored;
+        let StoredReplica { replica, records, mut queue, fence, leads, is_known, .. } = stored;
+        // What becomes of those is seen when this tab hears that they were stored.
+        queue.retain(|(_, record)| !self.storage.is_withdrawn(record));
         let queue = decode_queue(&queue)?;
         let mut dirty = Vec::new();
         let mut findings = Findings::default();
@@ -104,7 +100,9 @@ impl Client {
             // Rows that are not to be read are shown as long as another tab leads.
             let is_put_off = self.config.queue_only && !leads;
             self.config.queue_only &= leads;
-            if self.config.queue_only || !is_known {
+            if planted::is(33) {
+                self.storage.is_written(replica);
+            } else if self.config.queue_only || !is_known {
                 let replica = if is_known { self.storage.written().cloned() } else { replica };
                 self.record = match replica.as_deref().map(ReplicaRecord::decode) {
                     Some(Ok(record)) => record,
@@ -118,6 +116,7 @@ impl Client {
                 self.doubt_rows();
             }
             self.config.queue_only = is_put_off;
+            self.tabs.mirror.read_floor = self.record.queue_floor;
             dirty = self.overlay.touched();
         }
         for (key, stood_for) in &queue.marks {
@@ -160,7 +159,7 @@ impl Client {
     /// who discards leaves a mark.
     fn record_vanished(&mut self, key: u64, dirty: &mut Vec<(super::EntityIndex, String)>) {
         let Some(mutation) = self.queue.find_key(key).and_then(|place| self.queue.get(place)) else { return };
-        let is_open = mutation.state.is_open();
+        let is_open = mutation.state.is_open() && !planted::is(42);
         let how = if is_open { Departure::Applied(self.record.shown.seq) } else { Departure::Removed };
         self.record_is_gone(key, how, dirty);
     }
@@ -202,6 +201,7 @@ impl Client {
             Some(Err(ReplicaRecordError::Corrupt)) => replica_damaged = true,
             None => {}
         }
+        self.tabs.mirror.read_floor = self.record.queue_floor;
         let queue = decode_queue(&stored.queue)?;
         self.storage.fence = if stored.leads { stored.fence } else { 0 };
         // Who follows writes no rows, and shows those that the leader has: it waits until this one leads.

@@ -63,8 +63,7 @@ impl Client {
     }
 
     pub(super) fn pull_answered(&mut self, request: RequestId, status: u16, body: &str, retry_after_ms: Option<u64>) {
-        let is_late = planted::is(9) && matches!(self.link.phase, Phase::Pulling(Some(_)));
-        if self.link.phase != Phase::Pulling(Some(request)) && !is_late {
+        if self.link.phase != Phase::Pulling(Some(request)) {
             return;
         }
         self.timers.clear(Timer::Pull);

@@ -184,8 +184,8 @@ impl Client {
         let rows = self.rows_of(place);
         let Some(old) = self.take_out(place, true) else { return };
         self.refresh_rows(&rows);
-        // A tab that does not lead knows when the disk has answered.
-        if self.tabs.leads || old.key().is_none() {
+        // What is on disk, or on its way there, is told of when it is known.
+        if old.key().is_none() && old.durability != Durability::Storing {
             self.notify(Event::MutationRemoved { op_id: old.intent.op_id });
         }
     }

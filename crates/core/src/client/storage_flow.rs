@@ -114,6 +114,11 @@ impl StorageFlow {
         self.mode != Mode::NotOpen
     }
 
+    /// Whether rows go to the disk.
+    pub(crate) fn takes_rows(&self) -> bool {
+        self.mode == Mode::Disk
+    }
+
     /// Whether records of the queue can be changed on disk.
     pub(crate) const fn reaches_disk(&self) -> bool {
         self.has_disk
@@ -185,11 +190,6 @@ impl StorageFlow {
     /// Whether nothing is on its way to the disk.
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.commits.is_empty() && self.unstored.is_empty()
-    }
-
-    /// Whether a record is on its way to the disk that is not wanted any more.
-    pub(crate) const fn discards(&self) -> bool {
-        !self.withdrawn.is_empty()
     }
 
     /// Nothing goes to the disk any more.
@@ -286,6 +286,9 @@ impl Client {
         if self.tabs.leads {
             self.storage.owed.forget_record(key);
             self.storage.owed.put.push((key, mark));
+            if let Some(mutation) = told {
+                self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id.clone() });
+            }
             return self.repeat_queue_update();
         }
         let told = told.map(|mutation| Box::new(mutation.clone()));

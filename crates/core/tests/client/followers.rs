@@ -136,6 +136,56 @@ tests! {
         assert_eq!(script.sent(), [op_id.as_str()]);
     }
 
+    fn a_write_is_sent_whose_word_comes_after_a_later_one_was_applied() {
+        let mut script = Script::new();
+        script.go_live();
+        // Another tab's main thread is busy: its write is on disk, the word about it is not out.
+        let records = vec![foreign_record("77")];
+        script.disk.execute(StorageKind::Enqueue { records: records.clone(), formers: Vec::new() }).unwrap();
+        script.write();
+        script.pass(100);
+        let own = script.sent()[0].clone();
+        script.outcomes(&[(own.as_str(), r#""status":"applied","first_seq":6,"last_seq":6"#)]);
+        script.give(frame(5, 6, "", "0000000000000000"));
+        assert_eq!(script.client.mutations_json(), "[]");
+        let kind = StorageKind::Enqueue { records, formers: Vec::new() };
+        script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Stored(kind, vec![1]) });
+        script.pass(100);
+        assert_eq!(script.sent(), [format!("{:0>32}", 77)]);
+    }
+
+    fn a_record_that_is_not_wanted_any_more_is_not_read_as_a_new_write() {
+        let (mut script, _) = follower_with_a_write();
+        script.held = Some(Vec::new());
+        script.write();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let op_id = OpId::parse(listed[1]["op_id"].as_str().unwrap()).unwrap();
+        script.client.remove(Timestamp(script.now), &op_id).unwrap();
+        script.drain();
+        let [request] = script.held.take().unwrap().try_into().unwrap();
+        let result = script.disk.execute(request.kind);
+        // The disk is read before the tab hears that the record is there.
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.give(Input::Stored { request: request.id, result });
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        assert_eq!((listed.as_array().unwrap().len(), script.disk.now.writes()), (1, 1));
+    }
+
+    fn what_an_edit_stands_for_goes_although_both_are_under_way_when_the_engine_stops() {
+        let mut script = Script::new();
+        script.held = Some(Vec::new());
+        script.write();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some("{}".to_owned()) };
+        script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
+        script.drain();
+        script.give(Input::Stop);
+        script.store_held();
+        assert_eq!(script.disk.now.writes(), 1, "{:?}", script.disk.now.queue);
+    }
+
     fn a_late_word_about_an_exchange_finds_the_new_write_applied() {
         let (mut script, op_id) = follower_with_a_write();
         // Another tab put a write in its place, which the leader had applied at once; the first word of it comes last.

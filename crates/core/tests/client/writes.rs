@@ -272,7 +272,7 @@ tests! {
         lenient.refuses = "nothing";
         settle(&mut confirmed, &mut lenient);
         assert!(confirmed.mutations().is_empty() && lenient.head == 1);
-        assert!(confirmed.disk.now.queue.is_empty());
+        assert_eq!(confirmed.disk.now.writes(), 0);
         full.client.remove(NOW, &again).unwrap();
         full.drain();
         while full.store_one(NOW) {}
