@@ -125,7 +125,7 @@ impl World {
     fn overheard(&mut self, identity: &Identity, said: &[Said]) {
         for said in said {
             let Said::Text(text) = said else { continue };
-            crate::checks::check_text(identity, text);
+            crate::said::check_text(identity, text);
             let message: Value = serde_json::from_str(text).unwrap_or_default();
             if let Some(token) = message["cursor"]["token"].as_str() {
                 self.mallory.cursors.push(token.to_owned());

@@ -37,6 +37,8 @@ pub(crate) struct Device {
     pub(crate) partitioned_until: u64,
     /// Opens fail so many times.
     pub(crate) failing_opens: u64,
+    /// Its applications were told that what was settled may come back.
+    pub(crate) remembers: bool,
     /// Which version of the application its pages get.
     pub(crate) version: u32,
     /// Whether a token is on its way.
@@ -57,6 +59,7 @@ impl Device {
             clock_ahead: 0,
             partitioned_until: 0,
             failing_opens: 0,
+            remembers: false,
             version: 1,
             awaits_token: false,
         }

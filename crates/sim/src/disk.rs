@@ -1,7 +1,7 @@
 //! A database as browsers were measured to behave: transactions are whole; after a power cut the strict ones are there, and
 //! of the relaxed ones since the last flush some of the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use syncline_core::client::{Former, StorageFailure, StorageKind, StoredReplica, StoredValue};
@@ -52,6 +52,9 @@ enum Step {
 /// What stands in the place of the record of a discarded write, as in `queue_plans.js`.
 const MARK: &[u8] = br#"{"format":1,"state":"discarded""#;
 
+/// How the record of a write begins that failed.
+const FAILED: &[u8] = br#"{"format":1,"state":"failed""#;
+
 /// A transaction that a power cut may undo, if it is relaxed.
 #[derive(Debug)]
 struct Unflushed {
@@ -69,6 +72,8 @@ pub(crate) struct Disk {
     unflushed: Vec<Unflushed>,
     /// What became of writes that were folded: the one that stands for each, or none if they came to nothing.
     pub(crate) folded: BTreeMap<String, Option<String>>,
+    /// Writes in whose place a mark lies.
+    pub(crate) discarded: BTreeSet<String>,
     /// How many of the next transactions fail with this.
     pub(crate) failing: Option<(u64, StorageFailure)>,
 }
@@ -167,13 +172,31 @@ impl Disk {
         );
         let strict = is_of_queue && !planted::is(32);
         let mut folds = self.folds(&kind);
+        let discarded = self.discards(&kind);
         let (steps, value) = self.now.plan(kind)?;
         if let StoredValue::Keys(keys) = &value {
             folds.retain(|(number, ..)| keys.get(*number).is_some_and(|key| *key != 0));
             self.folded.extend(folds.into_iter().map(|(_, op_id, by)| (op_id, by)));
+            self.discarded.extend(discarded.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, op_id)| op_id));
         }
         self.apply(steps, strict);
         Ok(value)
+    }
+
+    /// The writes in whose place this would leave marks, but for those that failed.
+    fn discards(&self, kind: &StorageKind) -> Vec<(u64, String)> {
+        let marked: Vec<u64> = match kind {
+            StorageKind::Discard { key, .. } => vec![*key],
+            StorageKind::UpdateQueue { put, .. } => {
+                put.iter().filter(|(_, record)| record.starts_with(MARK)).map(|(key, _)| *key).collect()
+            }
+            _ => return Vec::new(),
+        };
+        let op_id = |key: u64| {
+            let record = self.now.queue.get(&key).filter(|record| !record.bytes.starts_with(FAILED))?;
+            Some((key, record.op_id.as_deref()?.to_owned()))
+        };
+        marked.into_iter().filter_map(op_id).collect()
     }
 
     /// Whoever knows the request knows what stands for each record that it removes, if the key with this number is given.
@@ -248,7 +271,7 @@ impl Stores {
                 return Ok((steps, StoredValue::Keys(keys)));
             }
             StorageKind::Discard { key, expect, mark } => {
-                let is_it = self.queue.get(&key).is_some_and(|stored| *stored.bytes == *expect);
+                let is_it = self.queue.get(&key).is_some_and(|stored| *stored.bytes == *expect || planted::is(37));
                 steps.extend(is_it.then(|| Step::Queue(key, Some(Queued::new(mark)))));
                 return Ok((steps, StoredValue::Keys(is_it.then_some(key).into_iter().collect())));
             }
@@ -290,7 +313,7 @@ impl Stores {
         let mut last_key = self.last_queue_key;
         for (number, record) in records.into_iter().enumerate() {
             let replaced = formers.iter().filter(|former| former.number == number);
-            if !replaced.clone().all(stands) {
+            if !replaced.clone().all(stands) && !planted::is(38) {
                 keys.push(0);
                 continue;
             }

@@ -115,6 +115,17 @@ impl World {
         folded.or_else(|| self.writes.get(op_id).and_then(|write| write.replaced_by.clone()))
     }
 
+    /// I3 at the end: of several that were to stand for one write, one has an effect at most.
+    pub(crate) fn check_successors(&self) {
+        let [life] = self.service.lives.as_slice() else { return };
+        for (op_id, write) in &self.writes {
+            let tenant = write.identity.tenant_id.as_deref().unwrap_or_default();
+            let is_applied = |by: &&String| life.outcome(tenant, by).is_some_and(|outcome| outcome.applied);
+            let applied: Vec<&String> = write.successors.iter().filter(is_applied).collect();
+            assert!(applied.len() <= 1, "I3: several writes that stand for {op_id} were applied: {applied:?}");
+        }
+    }
+
     /// I20 at the end: the tab in which a write was made was told what became of it.
     pub(crate) fn check_everybody_was_told(&self) {
         for (op_id, write) in &self.writes {

@@ -197,9 +197,7 @@ impl World {
             self.release(number);
         }
         if self.fault.permille(options.close) {
-            let pause = self.fault.between(5, 3_000);
-            self.close_tab(tab);
-            return self.after(pause, Event::NewTab(number));
+            return self.close_tab(tab);
         }
         if self.fault.permille(options.freeze)
             && let Some(here) = self.tabs.get_mut(&tab)
@@ -209,7 +207,7 @@ impl World {
                 self.show(tab);
             }
             if self.fault.permille(500) {
-                let most = *self.fault.pick(&[1_000, 60_000, 1_800_000]);
+                let most = *self.fault.pick(&[1_000, 4_000, 60_000, 1_800_000]);
                 let pause = self.fault.between(1, most);
                 if self.fault.permille(500) {
                     // The browser says so first.

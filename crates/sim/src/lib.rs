@@ -18,6 +18,7 @@ pub mod options;
 pub mod planted;
 mod random;
 pub mod run;
+mod said;
 mod service;
 mod storage;
 mod tab;

@@ -42,6 +42,8 @@ options! {
     users,
     /// Changes in one page.
     page,
+    /// Large rows that each organisation has at the beginning.
+    bulk,
     /// Messages that vanish.
     drop,
     /// Messages that come twice.
@@ -151,6 +153,7 @@ impl Options {
             tabs: *random.pick(&[1, 1, 2, 3, 4]),
             users: random.between(1, 2),
             page: *random.pick(&[1, 3, 8, 1_000]),
+            bulk: *random.pick(&[0, 0, 0, 0, 12]),
             ..Self::default()
         };
         // One seed in ten has no faults at all, and in the others about half of them.
@@ -170,8 +173,8 @@ impl Options {
             ("full", 30),
             ("broken", 20),
             ("open", 100),
-            ("freeze", 60),
-            ("channel", 60),
+            ("freeze", 120),
+            ("channel", 150),
             ("steal", 60),
             ("close", 40),
             ("release", 20),

@@ -13,6 +13,7 @@ use syncline_server::store::{LocalBackup, PageLimits, Reader, Writer};
 
 use crate::model::{Life, MANIFEST, Pusher};
 use crate::random::Random;
+use crate::workload::tag;
 use crate::world::USERS;
 
 /// A token and when it ends.
@@ -119,6 +120,13 @@ impl Service {
             let change = json!({"entity": "members", "row_id": id, "kind": "delete"});
             self.write("", user, &[change], now);
         }
+    }
+
+    /// Inserts a row so large that records of frames are not merged with it.
+    pub(crate) fn write_large(&mut self, tenant: &str, number: u64, now: u64) {
+        let title = format!("{}{}", "large ".repeat(700), tag(tenant, ""));
+        let change = json!({"entity": "Todo", "row_id": format!("todo{number}"), "kind": "insert", "data": {"title": title}});
+        self.write(tenant, USERS[0], &[change], now);
     }
 
     /// Writes past the clients.

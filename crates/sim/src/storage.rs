@@ -158,7 +158,10 @@ impl World {
     pub(crate) fn leave_when_quiet(&mut self, id: TabId) {
         let Some(tab) = self.tabs.get(&id).filter(|tab| tab.is_leaving && tab.storing == 0) else { return };
         if tab.is_stopped {
+            let device = tab.device;
             self.crash_tab(id);
+            let pause = self.app.between(5, 3_000);
+            self.after(pause, Event::NewTab(device));
         } else {
             self.give_up_storage(id);
         }

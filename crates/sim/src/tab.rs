@@ -263,6 +263,7 @@ impl World {
                 self.after(5, Event::NewTab(device));
                 return self.leave_session(device, &token);
             }
+            ClientEvent::Problem { message, .. } if message.contains("may come back") => self.devices[device].remembers = true,
             ClientEvent::Problem { code: ErrorCode::ReloadRequired, .. } => {
                 let delay = self.app.between(10, 10_000);
                 self.after(delay, Event::Leave(id));

@@ -2,6 +2,7 @@
 //! leave a session.
 
 use syncline_core::client::{Input, StorageFailure, StorageState, TabMessage};
+use syncline_core::planted;
 use syncline_protocol::Identity;
 
 use crate::world::{Event, TabId, World};
@@ -27,7 +28,9 @@ impl World {
         let former = lock.holder.replace(id).filter(|former| *former != id);
         lock.line.extend(former);
         if let Some(former) = former {
-            let delay = self.disk.between(0, 5);
+            // It may be at something long.
+            let most = if self.disk.permille(200) { 2_000 } else { 5 };
+            let delay = self.disk.between(0, most);
             self.after(delay, Event::Input(former, Input::LeadLost));
         }
         self.on_disk(id, Event::Lead(id, identity));
@@ -85,8 +88,10 @@ impl World {
         tab.told += 1;
         let (number, device) = (tab.told, tab.device);
         let Some(channel) = tab.channel.clone() else { return };
-        let is_other =
-            |other: TabId, tab: &crate::tab::Tab| other != id && tab.device == device && tab.channel.as_ref() == Some(&channel);
+        let is_other = |other: TabId, tab: &crate::tab::Tab| {
+            let is_same = tab.channel.as_ref() == Some(&channel) || planted::is(35);
+            other != id && tab.device == device && tab.channel.is_some() && is_same
+        };
         let others: Vec<(TabId, bool)> = self
             .tabs
             .iter()
@@ -94,10 +99,10 @@ impl World {
             .map(|(other, tab)| (*other, tab.frozen_until > self.now))
             .collect();
         for (other, is_frozen) in others {
-            if is_frozen && self.disk.permille(300) || self.strikes(self.options.channel) {
+            if is_frozen && self.disk.permille(400) || self.strikes(self.options.channel) {
                 continue;
             }
-            let delay = if self.strikes(self.options.channel) { self.net.between(3, 3_000) } else { self.net.between(1, 3) };
+            let delay = if self.strikes(self.options.channel * 3) { self.net.between(3, 3_000) } else { self.net.between(1, 3) };
             let Some(tab) = self.tabs.get_mut(&other) else { continue };
             let arrives_at = tab.hears_at.entry(id).or_default();
             *arrives_at = (*arrives_at).max(self.now + delay);

@@ -75,6 +75,7 @@ impl World {
             Ok(accepted) => {
                 let op_id = accepted.op_id.to_string();
                 self.trace.note(self.now, "write", &format!("{id} {op_id} {rows:?}"));
+                self.perhaps_think_better(id, &op_id);
                 self.took(id, op_id, rows);
             }
             Err(error) => {
@@ -86,6 +87,19 @@ impl World {
         }
         self.drain(id);
         self.look(id);
+    }
+
+    fn perhaps_think_better(&mut self, id: TabId, op_id: &str) {
+        if self.app.permille(100) {
+            let device = self.tabs.get(&id).map(|tab| tab.device);
+            let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| Some(tab.device) == device).map(|(id, _)| *id).collect();
+            let delay = self.app.between(1, 200);
+            // Sometimes in two tabs at once.
+            for _ in 0..self.app.between(1, 2) {
+                let tab = *self.app.pick(&tabs);
+                self.after(delay, Event::Undo(tab, op_id.to_owned()));
+            }
+        }
     }
 
     fn clock_of(&self, id: TabId) -> u64 {
@@ -158,22 +172,38 @@ impl World {
 
     /// Retries, edits or discards something of the queue.
     fn settle_one(&mut self, id: TabId) {
-        let clock = Timestamp(self.clock_of(id));
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         let mutations: Vec<Value> = serde_json::from_str(&tab.client.mutations_json()).expect("a list");
         if mutations.is_empty() {
             return;
         }
-        let mutation = self.app.pick(&mutations);
+        let mutation = self.app.pick(&mutations).clone();
+        let how = self.app.below(3);
+        self.settle(id, &mutation, how);
+    }
+
+    /// A person thinks better of what they wrote just now, in this tab or another one.
+    pub(crate) fn think_better(&mut self, id: TabId, op_id: &str) {
+        let Some(tab) = self.tabs.get(&id).filter(|tab| tab.frozen_until <= self.now) else { return };
+        let mutations: Vec<Value> = serde_json::from_str(&tab.client.mutations_json()).expect("a list");
+        if let Some(mutation) = mutations.iter().find(|mutation| mutation["op_id"] == op_id) {
+            let how = self.app.between(1, 2);
+            self.settle(id, mutation, usize::try_from(how).unwrap_or(1));
+        }
+    }
+
+    fn settle(&mut self, id: TabId, mutation: &Value, how: usize) {
+        let clock = Timestamp(self.clock_of(id));
+        let Some(tab) = self.tabs.get_mut(&id) else { return };
         let op_id = OpId::parse(mutation["op_id"].as_str().unwrap_or_default()).expect("an op_id");
         let rows: Vec<Key> = rows_of(mutation);
-        let (what, result) = match self.app.below(3) {
+        let (what, result) = match how {
             0 => ("retry", tab.client.retry(clock, &op_id).map(Some)),
             1 => ("remove", tab.client.remove(clock, &op_id).map(|()| None)),
             _ => ("edit", tab.client.edit(clock, &op_id, edited(mutation)).map(|accepted| Some(accepted.op_id))),
         };
         if let Ok(again) = result {
-            self.trace.note(self.now, what, op_id.as_str());
+            self.trace.note(self.now, what, &format!("{id} {op_id}"));
             match again {
                 Some(again) => self.took(id, again.to_string(), rows),
                 None => self.asked_to_discard(id, &op_id),

@@ -56,6 +56,8 @@ pub(crate) enum Event {
     Leave(TabId),
     /// A newer version wants the database of a tab.
     Outdated(TabId),
+    /// A person edits or discards in a tab what was written just now.
+    Undo(TabId, String),
     /// A socket reaches the server.
     Connect(LinkId),
     /// A message reaches the server.
@@ -154,6 +156,11 @@ impl World {
             steps: 0,
             options,
         };
+        for tenant in TENANTS {
+            for number in 0..world.options.bulk {
+                world.service.write_large(tenant, number, START_MS);
+            }
+        }
         for number in 0..usize::try_from(world.options.devices).unwrap_or(1) {
             let user = USERS[number % users];
             let mut device = Device::new(user, TENANTS[usize::from(world.app.permille(200))]);
@@ -226,6 +233,7 @@ impl World {
             Event::Stored(tab, answer) => self.stored(tab, answer),
             Event::Leave(tab) => self.leave(tab),
             Event::Outdated(tab) => self.outdated(tab),
+            Event::Undo(tab, op_id) => self.think_better(tab, &op_id),
             Event::Connect(link) => self.connect(link),
             Event::Up(link, text) => self.message_up(link, &text),
             Event::Down(link, said) => self.message_down(link, said),
