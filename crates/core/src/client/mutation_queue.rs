@@ -19,6 +19,8 @@ struct Slots {
     /// From the place `first` on.
     list: Vec<Option<Box<Mutation>>>,
     first: u32,
+    /// How many at the beginning of the list are empty.
+    empty: usize,
 }
 
 impl Slots {
@@ -32,10 +34,13 @@ impl Slots {
         let index = self.index(place);
         let mutation = self.list.get_mut(index).and_then(Option::take)?;
         // Writes go nearly in the order in which they came.
-        let gone = self.list.iter().take_while(|slot| slot.is_none()).count();
-        if gone * 2 > self.list.len() {
-            self.list.drain(..gone);
-            self.first += u32::try_from(gone).unwrap_or(u32::MAX);
+        while self.list.get(self.empty).is_some_and(Option::is_none) {
+            self.empty += 1;
+        }
+        if self.empty * 2 > self.list.len() {
+            self.list.drain(..self.empty);
+            self.first += u32::try_from(self.empty).unwrap_or(u32::MAX);
+            self.empty = 0;
         }
         Some(mutation)
     }
