@@ -47,7 +47,11 @@ pub(super) const SUITES: &[Suite] = &[
     },
     Suite { name: "readme", about: "the README's own lines in an empty Vite folder, in Chromium", run: readme },
     Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
-    Suite { name: "sessions", about: "sessions in several tabs, a module that traps, a store that is lost or full: in Chromium", run: sessions },
+    Suite {
+        name: "sessions",
+        about: "sessions in several tabs, a module that traps, a store that is lost or full: in Chromium",
+        run: sessions,
+    },
     Suite { name: "hostile", about: "portals, other versions and epochs, wrong clocks, no storage: in Chromium", run: hostile },
     Suite {
         name: "crash-chromium",
