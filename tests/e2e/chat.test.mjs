@@ -164,7 +164,7 @@ story(
 );
 
 story(
-  "two windows of one browser are two users, and a third waits for its turn",
+  "two windows of one browser are two users, and a third of one of them is as good as the second",
   async ({ server, window }) => {
     const browser = window("dora");
     await browser.signIn(server.url);
@@ -182,9 +182,17 @@ story(
 
     const third = await browser.page.context().newPage();
     await third.goto(`${server.url}/?user=erik`);
-    await third.getByText("Open in another window").waitFor();
-    await second.close();
     await third.getByRole("link", { name: "home" }).click();
     await third.getByText("Dinner?").waitFor();
+    const say = async (text) => {
+      await third.getByRole("textbox", { name: "Message" }).fill(text);
+      await third.getByRole("textbox", { name: "Message" }).press("Enter");
+    };
+    await say("At eight.");
+    await second.getByText("At eight.").waitFor();
+    await browser.page.getByText("At eight.").waitFor();
+    await second.close();
+    await say("Or nine?");
+    await browser.page.getByText("Or nine?").waitFor();
   },
 );

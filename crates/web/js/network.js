@@ -53,11 +53,11 @@ export class Network {
   }
 
   /**
-   * Sends a message. A socket that is closing drops it and says `close` later.
+   * Sends a message. A socket that is closing would drop it, with a line in the console, and says `close` later.
    * @param {string} message
    */
   send(message) {
-    this.#socket?.send(message);
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(message);
   }
 
   /**
