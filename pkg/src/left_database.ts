@@ -167,7 +167,9 @@ function cut(text: string, head: string, error: string) {
 /** The intent of any other record, for its op_id alone. */
 function intentOf(text: string): string {
   try {
-    return JSON.stringify((JSON.parse(text) as { readonly intent: unknown }).intent);
+    const { intent } = JSON.parse(text) as { readonly intent?: unknown };
+    // The mark of a discarded write has none.
+    return JSON.stringify(intent ?? { op_id: "" });
   } catch {
     // A damaged record is nobody's.
     return '{"op_id":""}';
