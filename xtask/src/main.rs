@@ -15,6 +15,7 @@ mod ports;
 mod process;
 mod progress;
 mod repo;
+mod scenarios;
 mod server;
 mod setup;
 mod sim;
@@ -74,6 +75,8 @@ enum Action {
     Crash(crash::Wishes),
     /// Simulate client and server with every fault, seed by seed
     Sim(sim::Wishes),
+    /// Play the scripted scenarios, or those named, with the native core and with the core in wasm
+    Scenarios(scenarios::Wishes),
     /// Feed random bytes to everything that reads bytes from outside
     Fuzz {
         /// Names of targets in `fuzz/fuzz_targets`; all if absent
@@ -134,6 +137,7 @@ fn perform(repo: &Repo, action: Action) -> anyhow::Result<()> {
         Action::Crash(wishes) => crash::run(repo, wishes)?,
         Action::Fuzz { targets, minutes } => fuzz::run(repo, minutes, &targets)?,
         Action::Sim(seeds) => sim::run(repo, &seeds)?,
+        Action::Scenarios(wishes) => scenarios::run(repo, &wishes)?,
         Action::Build => {
             let manifest = package::build_within_budget(repo)?;
             println!("{}", size::report(repo, &manifest, false)?);

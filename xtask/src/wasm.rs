@@ -49,6 +49,11 @@ pub(crate) fn package_name(repo: &Repo, crate_dir: &str) -> anyhow::Result<Strin
     name.map(str::to_owned).with_context(|| format!("{} names no package", file.display()))
 }
 
+/// What runs programs of [`WASI_TARGET`]: Node.
+pub(crate) fn wasi_runner(repo: &Repo) -> String {
+    format!("node --no-warnings {}", repo.path("xtask/wasi_runner.mjs").display())
+}
+
 /// Adds a target's standard library if this toolchain has none.
 pub(crate) fn ensure_target(repo: &Repo, target: &str) -> anyhow::Result<()> {
     let sysroot = Program::new(repo, "rustc").args(["--print", "sysroot"]).capture()?;
@@ -73,6 +78,8 @@ pub(crate) fn ensure_target(repo: &Repo, target: &str) -> anyhow::Result<()> {
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// The same instruction set with files, arguments and output, so that ordinary tests can run outside a browser.
 pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
+/// Where cargo looks for what runs programs of that target.
+pub(crate) const WASI_RUNNER_VARIABLE: &str = "CARGO_TARGET_WASM32_WASIP1_RUNNER";
 
 fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
     let package = package_name(repo, &build.crate_dir)?;

@@ -43,6 +43,16 @@ pub(crate) struct Device {
     pub(crate) version: u32,
     /// Whether a token is on its way.
     pub(crate) awaits_token: bool,
+    /// Whether its application gets a token when it asks for one.
+    pub(crate) renews: bool,
+    /// How often its applications were asked for a token.
+    pub(crate) tokens_asked: u64,
+    /// How long its next token is good, when that is not drawn.
+    pub(crate) token_ms: Option<u64>,
+    /// Names of tabs that are being reloaded, the next to open first.
+    pub(crate) returning: VecDeque<String>,
+    /// How many records of the queue its disk was given to write.
+    pub(crate) queue_records: u64,
 }
 
 impl Device {
@@ -62,6 +72,11 @@ impl Device {
             remembers: false,
             version: 1,
             awaits_token: false,
+            renews: true,
+            tokens_asked: 0,
+            token_ms: None,
+            returning: VecDeque::new(),
+            queue_records: 0,
         }
     }
 

@@ -103,7 +103,8 @@ impl World {
         }
     }
 
-    fn tabs_end(&mut self, number: usize) {
+    /// All tabs of a device end, and what they asked of its disk is not carried out.
+    pub(crate) fn tabs_end(&mut self, number: usize) {
         let tabs: Vec<TabId> = self.tabs.iter().filter(|(_, tab)| tab.device == number).map(|(id, _)| *id).collect();
         for id in tabs {
             self.crash_tab(id);
@@ -126,6 +127,12 @@ impl World {
     }
 
     fn wipe(&mut self, number: usize) {
+        self.empty_disk(number);
+        self.after(10, Event::NewTab(number));
+    }
+
+    /// The databases of a device are emptied while no tab is open.
+    pub(crate) fn empty_disk(&mut self, number: usize) {
         self.trace.note(self.now, "fault", &format!("device {number} is wiped"));
         self.tabs_end(number);
         self.devices[number].disks.values_mut().for_each(crate::disk::Disk::wipe);
@@ -133,7 +140,6 @@ impl World {
             // The application is told that its storage is lost; what was not sent is lost with it.
             write.settled = true;
         }
-        self.after(10, Event::NewTab(number));
     }
 
     /// Another user, another tenant, or no member any more.
@@ -144,14 +150,7 @@ impl World {
         match self.fault.below(4) {
             0 => {
                 self.trace.note(self.now, "fault", &format!("device {number}: {user} signs in, in {tenant}"));
-                let former = self.devices[number].token.clone();
-                self.leave_session(number, &former);
-                self.devices[number].user = user;
-                tenant.clone_into(&mut self.devices[number].tenant);
-                let device = std::mem::replace(&mut self.devices[number], crate::device::Device::new("", ""));
-                let token = self.new_token(&device);
-                self.devices[number] = device;
-                self.devices[number].token = token;
+                self.sign_in_on(number, user, tenant);
                 self.after(10, Event::NewTab(number));
             }
             1 | 2 => {
@@ -170,6 +169,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Somebody signs in on a device; its tabs hear of it one after another.
+    pub(crate) fn sign_in_on(&mut self, number: usize, user: String, tenant: &str) {
+        let former = self.devices[number].token.clone();
+        self.leave_session(number, &former);
+        self.devices[number].user = user;
+        tenant.clone_into(&mut self.devices[number].tenant);
+        let device = std::mem::replace(&mut self.devices[number], crate::device::Device::new("", ""));
+        let token = self.new_token(&device);
+        self.devices[number] = device;
+        self.devices[number].token = token;
     }
 
     fn tab_faults(&mut self, tab: TabId, number: usize) {

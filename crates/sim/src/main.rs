@@ -1,14 +1,17 @@
 //! `syncline-sim`: runs seeds of the simulation. `cargo xtask sim` is how to call it.
 
+use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
 use syncline_sim::options::Options;
 use syncline_sim::planted;
 use syncline_sim::run::{self, Failure};
+use syncline_sim::scenario::{self, Plan, Scenario};
 
 /// Runs seeds of the simulation.
 #[derive(Debug, Parser)]
@@ -31,6 +34,15 @@ struct Arguments {
     /// Look for each planted bug, or for those with these numbers; needs the feature `planted`
     #[arg(long, num_args = 0.., value_delimiter = ',')]
     planted: Option<Vec<u64>>,
+    /// Play all scenarios, or those with these names; with --planted, with each bug that they must notice
+    #[arg(long, num_args = 0..)]
+    scenarios: Option<Vec<String>>,
+    /// Put a tape of each scenario's cores into this folder
+    #[arg(long)]
+    tapes: Option<PathBuf>,
+    /// Make each expectation of the scenarios wrong, one at a time: each must fail
+    #[arg(long)]
+    spoil: bool,
     /// Threads; all cores if absent
     #[arg(long)]
     threads: Option<usize>,
@@ -49,6 +61,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    if let Some(names) = &arguments.scenarios {
+        return play_scenarios(arguments, names);
+    }
     if let Some(seed) = arguments.seed {
         return one(arguments, seed);
     }
@@ -114,6 +129,92 @@ fn work(arguments: &Arguments, tally: &Tally) {
             }
         }
     }
+}
+
+/// A scenario and what its play or plays came to: a line, or what failed.
+type Played = (String, Result<String, String>);
+
+fn play_scenarios(arguments: &Arguments, names: &[String]) -> anyhow::Result<bool> {
+    let all = scenario::load_all().map_err(anyhow::Error::msg)?;
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|scenario| scenario.name != **name)) {
+        let known: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
+        anyhow::bail!("there is no scenario {unknown}; there are\n  {}", known.join("\n  "));
+    }
+    let chosen: Vec<&Scenario> = all.iter().filter(|scenario| names.is_empty() || names.contains(&scenario.name)).collect();
+    if let Some(folder) = &arguments.tapes {
+        std::fs::create_dir_all(folder)?;
+    }
+    let started = Instant::now();
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Played>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads(arguments) {
+            scope.spawn(|| {
+                while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = play_one(arguments, scenario);
+                    if let Ok(mut results) = results.lock() {
+                        results.push((scenario.name.clone(), result));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort();
+    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+    for (name, result) in &results {
+        match result {
+            Ok(line) => say(&format!("  {name}{line}")),
+            Err(error) => say(&format!("FAILED {error}\n  again: cargo xtask scenarios {name} --trace")),
+        }
+    }
+    say(&format!("{} scenarios, {failed} failed, {:.1} s", results.len(), started.elapsed().as_secs_f64()));
+    Ok(failed == 0)
+}
+
+/// Plays a scenario as the arguments say.
+fn play_one(arguments: &Arguments, scenario: &Scenario) -> Result<String, String> {
+    if arguments.planted.is_some() {
+        return notice_bugs(scenario);
+    }
+    if arguments.spoil {
+        let all = scenario.spoilt();
+        for (step, wrong) in &all {
+            match wrong.play(Plan::default()) {
+                Err(error) if error.starts_with(&format!("{}, step {step}:", scenario.name)) => {}
+                Err(error) => {
+                    return Err(format!("{}: step {step} was made wrong, and another one failed: {error}", scenario.name));
+                }
+                Ok(_) => return Err(format!("{}: step {step} was made wrong and holds: {}", scenario.name, wrong.last_step())),
+            }
+        }
+        return Ok(format!(": {} wrong expectations fail", all.len()));
+    }
+    let tape = scenario.play(Plan { records: arguments.tapes.is_some(), shown: arguments.trace, ..Plan::default() })?;
+    if let Some(folder) = &arguments.tapes {
+        let file = folder.join(format!("{}.jsonl", scenario.name));
+        std::fs::write(&file, tape).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(String::new())
+}
+
+/// Plays a scenario with each of its planted bugs.
+fn notice_bugs(scenario: &Scenario) -> Result<String, String> {
+    if !cfg!(feature = "planted") {
+        return Err("this program was built without the feature `planted`".to_owned());
+    }
+    let mut lines = String::new();
+    for bug in scenario.planted() {
+        match scenario.play(Plan { bug: *bug, ..Plan::default() }) {
+            Ok(_) => return Err(format!("{} does not notice the planted bug {bug}", scenario.name)),
+            Err(error) => {
+                let place = error.lines().nth(1).unwrap_or_default().trim();
+                let end = place.floor_char_boundary(110);
+                let _ = write!(lines, "\n    {bug:>3}: {}", place.get(..end).unwrap_or_default());
+            }
+        }
+    }
+    Ok(lines)
 }
 
 fn look_for_bugs(arguments: &Arguments, wanted: &[u64]) -> anyhow::Result<bool> {

@@ -47,19 +47,24 @@ fn catch_messages() {
     });
 }
 
+/// Runs something; what it panics with is the error.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_messages();
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| LAST_PANIC.with(|last| last.borrow().clone()))
+}
+
 /// Runs one set of options once.
 ///
 /// # Errors
 /// With what did not hold.
 pub fn once(options: &Options, checking: bool, shown: bool) -> Result<Done, Box<Failure>> {
-    catch_messages();
     let mut world = World::new(options.clone(), checking, shown);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let ran = caught(|| world.run());
     let steps = world.steps;
-    if ran.is_ok() {
-        return Ok(Done { steps, digest: world.trace.digest(), writes: world.writes.len() as u64 });
-    }
-    let message = LAST_PANIC.with(|last| last.borrow().clone());
+    let message = match ran {
+        Ok(()) => return Ok(Done { steps, digest: world.trace.digest(), writes: world.writes.len() as u64 }),
+        Err(message) => message,
+    };
     // What a panic left half done is of no use to anybody.
     std::mem::forget(world);
     Err(Box::new(Failure { options: options.clone(), message, steps }))

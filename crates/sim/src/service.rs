@@ -268,32 +268,48 @@ impl Service {
 
     /// Copies the database, or goes back to the copy.
     pub(crate) fn back_up_or_restore(&mut self, now: u64) -> bool {
-        if let Some(backup) = self.backup.take_if(|_| self.random.permille(500)) {
-            let epoch = self.random.next();
-            self.server.restore(&backup.copy, epoch).expect("the database works");
-            self.lives.push(backup.life.clone());
-            // Tokens that were revoked since are good again, and those that were made since are nobody's.
-            self.sessions.clone_from(&backup.sessions);
-            let clock = self.clock(now).0;
-            for session in self.sessions.values_mut().filter(|session| session.expires < clock) {
-                session.over_since.get_or_insert(now);
-            }
-            if backup.ahead < self.ahead {
-                self.life().forget();
-            }
-            self.backup = Some(backup);
-            return true;
+        if self.backup.is_some() && self.random.permille(500) {
+            return self.restore(now);
         }
-        let copy = self.server.store().back_up().expect("the database works");
-        let (life, sessions, ahead) = (self.life().clone(), self.sessions.clone(), self.ahead);
-        self.backup = Some(Backup { copy, life, sessions, ahead });
+        self.back_up();
         false
     }
 
-    /// Cuts a tenant's log.
+    /// Copies the database.
+    pub(crate) fn back_up(&mut self) {
+        let copy = self.server.store().back_up().expect("the database works");
+        let (life, sessions, ahead) = (self.life().clone(), self.sessions.clone(), self.ahead);
+        self.backup = Some(Backup { copy, life, sessions, ahead });
+    }
+
+    /// Goes back to the copy; false when there is none.
+    pub(crate) fn restore(&mut self, now: u64) -> bool {
+        let Some(backup) = self.backup.take() else { return false };
+        let epoch = self.random.next();
+        self.server.restore(&backup.copy, epoch).expect("the database works");
+        self.lives.push(backup.life.clone());
+        // Tokens that were revoked since are good again, and those that were made since are nobody's.
+        self.sessions.clone_from(&backup.sessions);
+        let clock = self.clock(now).0;
+        for session in self.sessions.values_mut().filter(|session| session.expires < clock) {
+            session.over_since.get_or_insert(now);
+        }
+        if backup.ahead < self.ahead {
+            self.life().forget();
+        }
+        self.backup = Some(backup);
+        true
+    }
+
+    /// Cuts a tenant's log somewhere.
     pub(crate) fn truncate(&mut self, tenant: &str, now: u64) {
-        let head = self.life().head(tenant);
-        let keep_from = head.saturating_sub(self.random.between(0, 8)) + 1;
+        let kept = self.random.between(0, 8);
+        self.truncate_but(tenant, kept, now);
+    }
+
+    /// Cuts a tenant's log but for so many changes.
+    pub(crate) fn truncate_but(&mut self, tenant: &str, kept: u64, now: u64) {
+        let keep_from = self.life().head(tenant).saturating_sub(kept) + 1;
         let (clock, tenant) = (self.clock(now), (!tenant.is_empty()).then_some(tenant));
         self.server.store().truncate_log(tenant, keep_from, clock).expect("the database works");
     }

@@ -131,6 +131,7 @@ impl World {
         }
         let is_told = is_open && self.options.tabs > 1;
         let kind = is_told.then(|| request.kind.clone());
+        self.devices[device].queue_records += queue_records(&request.kind);
         let result = self.devices[device].disk(identity).execute(request.kind);
         self.trace.note(self.now, "stored", &format!("{id} {:?} {result:?}", request.id));
         self.check_disk(device, identity);
@@ -160,8 +161,10 @@ impl World {
         if tab.is_stopped {
             let device = tab.device;
             self.crash_tab(id);
-            let pause = self.app.between(5, 3_000);
-            self.after(pause, Event::NewTab(device));
+            if self.script.is_none() {
+                let pause = self.app.between(5, 3_000);
+                self.after(pause, Event::NewTab(device));
+            }
         } else {
             self.give_up_storage(id);
         }
@@ -175,4 +178,16 @@ impl World {
         let device = tab.device;
         self.leave_locks(id, device);
     }
+}
+
+/// How many records of the queue a request writes, removes or rewrites.
+const fn queue_records(kind: &StorageKind) -> u64 {
+    let records = match kind {
+        StorageKind::Enqueue { records, formers } => records.len() + formers.len(),
+        StorageKind::UpdateQueue { put, remove, .. } | StorageKind::FoldQueue { put, remove, .. } => put.len() + remove.len(),
+        StorageKind::Discard { .. } => 1,
+        StorageKind::Commit { remove_queue, .. } => remove_queue.len(),
+        StorageKind::Compact { .. } | StorageKind::DeleteGeneration { .. } | StorageKind::Quarantine { .. } => 0,
+    };
+    records as u64
 }

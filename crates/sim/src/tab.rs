@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use syncline_core::client::{Client, ClientConfig, Connection, Event as ClientEvent, Input, Output, StorageState, TabMessage};
+use syncline_core::client::{Connection, Event as ClientEvent, Input, Output, StorageState, TabMessage};
 use syncline_protocol::{ErrorCode, Identity, Timestamp};
+use syncline_replay::Settings;
 
 use crate::describe::{describe_event, describe_input, describe_output};
+use crate::engine::Engine;
 use crate::fates::Fate;
 use crate::model::Key;
 use crate::wire::Ask;
@@ -16,10 +18,12 @@ use crate::world::{Event, LinkId, TabId, World};
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Tab {
+    /// What a script calls it.
+    pub(crate) name: String,
     /// On which device.
     pub(crate) device: usize,
     /// The engine.
-    pub(crate) client: Client,
+    pub(crate) client: Engine,
     /// The token that its socket and requests carry.
     pub(crate) token: String,
     /// Its socket.
@@ -72,6 +76,10 @@ pub(crate) struct Tab {
     pub(crate) asked_at: Option<u64>,
     /// How often it was looked at.
     pub(crate) looks: u64,
+    /// What it was told about writes, in order; kept for scripts.
+    pub(crate) told_of_writes: Vec<(String, String)>,
+    /// The problems it was told of, in order; kept for scripts.
+    pub(crate) problems: Vec<&'static str>,
 }
 
 impl World {
@@ -83,12 +91,15 @@ impl World {
         }
         let id = self.new_id();
         let seed = self.ids.bytes();
-        let here = &self.devices[device];
+        let here = &mut self.devices[device];
+        let name = here.returning.pop_front().unwrap_or_else(|| format!("tab {id}"));
         let identity = here.known.get(&here.token).cloned();
-        let config = ClientConfig { schema: here.version, ..ClientConfig::with_seed(seed) };
+        let settings = Settings { seed, schema: here.version, ..Settings::default() };
+        let tape = self.script.as_ref().and_then(|script| script.tape.clone());
         let tab = Tab {
+            name,
             device,
-            client: Client::new(config),
+            client: Engine::new(settings, tape),
             token: here.token.clone(),
             link: None,
             asks: BTreeSet::new(),
@@ -116,6 +127,8 @@ impl World {
             fates: BTreeMap::new(),
             asked_at: None,
             looks: 0,
+            told_of_writes: Vec::new(),
+            problems: Vec::new(),
         };
         self.tabs.insert(id, tab);
         self.give(id, Input::Start { identity });
@@ -130,6 +143,14 @@ impl World {
         }
         self.leave_locks(id, tab.device);
         self.writes_of_tab_end(id);
+    }
+
+    /// A tab ends, and the next one that opens on its device is it again.
+    pub(crate) fn reload_tab(&mut self, id: TabId) {
+        let Some(tab) = self.tabs.get(&id) else { return };
+        let (name, device) = (tab.name.clone(), tab.device);
+        self.devices[device].returning.push_back(name);
+        self.crash_tab(id);
     }
 
     /// Gives a tab one input, or keeps it until the tab thaws.
@@ -241,6 +262,7 @@ impl World {
     /// What the application of a tab learns.
     fn hear(&mut self, id: TabId, event: &ClientEvent) {
         self.trace.note(self.now, "event", &describe_event(id, event));
+        self.note_told(id, event);
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         let device = tab.device;
         match event {
@@ -252,14 +274,17 @@ impl World {
                 }
             }
             ClientEvent::TokenNeeded { .. } if !std::mem::replace(&mut self.devices[device].awaits_token, true) => {
-                let delay = self.app.between(20, 2_000);
-                self.after(delay, Event::NewToken(device));
+                self.devices[device].tokens_asked += 1;
+                if self.devices[device].renews {
+                    let delay = self.app.between(20, 2_000);
+                    self.after(delay, Event::NewToken(device));
+                }
             }
             ClientEvent::IdentityFlipped => {
                 let token = tab.token.clone();
                 self.devices[device].known.remove(&token);
                 // What it showed is gone from its memory at once.
-                self.crash_tab(id);
+                self.reload_tab(id);
                 self.after(5, Event::NewTab(device));
                 return self.leave_session(device, &token);
             }

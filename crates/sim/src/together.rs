@@ -98,6 +98,9 @@ impl World {
             .filter(|(other, tab)| is_other(**other, tab))
             .map(|(other, tab)| (*other, tab.frozen_until > self.now))
             .collect();
+        if self.script.as_mut().is_some_and(|script| script.loses_word(id)) {
+            return;
+        }
         for (other, is_frozen) in others {
             if is_frozen && self.disk.permille(400) || self.strikes(self.options.channel) {
                 continue;
@@ -129,7 +132,7 @@ impl World {
             return tab.deferred.push(Event::Leave(id));
         }
         let device = tab.device;
-        self.crash_tab(id);
+        self.reload_tab(id);
         self.after(5, Event::NewTab(device));
     }
 

@@ -18,7 +18,8 @@ pub(crate) enum Ask {
 /// One socket.
 #[derive(Debug)]
 pub(crate) struct Link {
-    tab: TabId,
+    /// Whose.
+    pub(crate) tab: TabId,
     device: usize,
     token: String,
     identity: Option<Identity>,
@@ -76,12 +77,13 @@ impl World {
     /// A socket reaches the server.
     pub(crate) fn connect(&mut self, link: LinkId) {
         let Some(here) = self.links.get(&link) else { return };
-        if !self.is_reached(here.device) {
+        let device = here.device;
+        if self.scripted_refusal(link) || !self.is_reached(device) {
             let delay = self.net.between(1, 20_000);
             return self.after(delay, Event::Break(link));
         }
         let clock = self.service.clock(self.now);
-        let token = here.token.clone();
+        let Some(token) = self.links.get(&link).map(|link| link.token.clone()) else { return };
         match self.service.server.connect(&token, clock) {
             Ok(socket) => {
                 let identity = self.service.server.identity(&token, clock).ok();
@@ -114,10 +116,11 @@ impl World {
     /// A tab sends a message.
     pub(crate) fn send(&mut self, id: TabId, text: String) {
         let Some(link) = self.tabs.get(&id).and_then(|tab| tab.link) else { return };
-        let latency = self.latency();
+        let Some(way) = self.scripted_way(id, link, &text) else { return };
+        let latency = self.latency() + way.late_ms;
         let loses = self.strikes(self.options.drop);
-        let twice = self.strikes(self.options.duplicate) && !text.contains("\"type\":\"hello\"");
-        let cut = self.strikes(self.options.mangle);
+        let twice = self.strikes(self.options.duplicate) && !text.contains("\"type\":\"hello\"") || way.twice;
+        let cut = self.strikes(self.options.mangle) || way.cut;
         let Some(here) = self.links.get_mut(&link) else { return };
         if here.dead {
             return;
@@ -135,7 +138,14 @@ impl World {
         self.at(at, Event::Up(link, text));
     }
 
-    fn lose(&mut self, link: LinkId) {
+    /// What is on its way is lost, and the socket breaks for both ends.
+    pub(crate) fn lose_and_break(&mut self, link: LinkId) {
+        self.lose(link);
+        self.after(2, Event::Break(link));
+    }
+
+    /// What is on its way is lost, and all that follows.
+    pub(crate) fn lose(&mut self, link: LinkId) {
         if let Some(here) = self.links.get_mut(&link) {
             here.dead = true;
         }
@@ -203,10 +213,11 @@ impl World {
     fn send_down(&mut self, link: LinkId, said: Vec<Said>) {
         for said in said {
             self.check_said(link, &said);
-            let latency = self.latency();
+            let Some(way) = self.scripted_way_down(link, &said) else { continue };
+            let latency = self.latency() + way.late_ms;
             let loses = self.strikes(self.options.drop / 2);
-            let twice = self.strikes(self.options.duplicate) && is_repeatable(&said);
-            let cut = self.strikes(self.options.mangle);
+            let twice = self.strikes(self.options.duplicate) && is_repeatable(&said) || way.twice;
+            let cut = self.strikes(self.options.mangle) || way.cut;
             let Some(here) = self.links.get_mut(&link) else { return };
             if matches!(said, Said::Close { .. }) {
                 here.socket = None;
@@ -293,6 +304,9 @@ impl World {
             return;
         }
         let (device, token) = (tab.device, tab.token.clone());
+        if self.scripted_answer(id, ask) {
+            return;
+        }
         let latency = self.latency();
         if !self.is_reached(device) || self.strikes(self.options.drop) {
             // Refused at once, or never answered: then the engine's own patience ends it.
@@ -303,11 +317,7 @@ impl World {
         }
         let portal = self.strikes(self.options.portal);
         let (status, body, retry_after_ms) = if portal { self.portal() } else { self.answer(&token, ask) };
-        let input = match ask {
-            Ask::Pull(request, _) => Input::PullAnswered { request: *request, status, body, retry_after_ms },
-            Ask::Identity => whose(status, &body, retry_after_ms),
-        };
-        self.after(latency, Event::Input(id, input));
+        self.after(latency, Event::Input(id, answered(ask, status, body, retry_after_ms)));
     }
 
     fn answer(&mut self, token: &str, ask: &Ask) -> (u16, String, Option<u64>) {
@@ -380,6 +390,14 @@ const fn number(ask: &Ask) -> u64 {
     }
 }
 
+/// What a tab hears when this is the answer.
+pub(crate) fn answered(ask: &Ask, status: u16, body: String, retry_after_ms: Option<u64>) -> Input {
+    match ask {
+        Ask::Pull(request, _) => Input::PullAnswered { request: *request, status, body, retry_after_ms },
+        Ask::Identity => whose(status, &body, retry_after_ms),
+    }
+}
+
 fn whose(status: u16, body: &str, retry_after_ms: Option<u64>) -> Input {
     if let (200, Ok(identity)) = (status, serde_json::from_str::<Identity>(body)) {
         return Input::IdentityResolved(identity);
@@ -388,7 +406,8 @@ fn whose(status: u16, body: &str, retry_after_ms: Option<u64>) -> Input {
     Input::IdentityUnavailable { status: Some(status), code, retry_after_ms }
 }
 
-const fn refused(ask: &Ask) -> Input {
+/// What a tab hears when nobody is reached.
+pub(crate) const fn refused(ask: &Ask) -> Input {
     match ask {
         Ask::Pull(request, _) => Input::PullFailed { request: *request },
         Ask::Identity => Input::IdentityUnavailable { status: None, code: None, retry_after_ms: None },

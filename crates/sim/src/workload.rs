@@ -1,12 +1,20 @@
 //! What the applications do: writes of all kinds, retries, discards, questions.
 
 use serde_json::{Value, json};
-use syncline_core::client::{Input, NewChange};
+use syncline_core::client::{Accepted, ClientError, Input, NewChange};
 use syncline_protocol::{ChangeKind, OpId, Row, Timestamp};
 
 use crate::checks::Write;
 use crate::model::{ENTITIES, Key};
 use crate::world::{Event, TabId, World};
+
+/// What a person makes of a write.
+#[derive(Debug)]
+pub(crate) enum Settling {
+    Retry,
+    Remove,
+    Edit(Vec<NewChange>),
+}
 
 impl World {
     /// The application of a device does something, and will again.
@@ -67,15 +75,33 @@ impl World {
         let known = self.service.life().rows(&tenant);
         let user = identity.user_id.clone().unwrap_or_default();
         let changes: Vec<NewChange> = (0..count).map(|_| self.change(&known, &tenant, &user)).collect();
-        let rows: Vec<Key> = changes.iter().filter_map(|change| Some((change.entity.clone(), change.row_id.clone()?))).collect();
+        if let Ok(accepted) = self.take(id, changes) {
+            self.perhaps_think_better(id, accepted.op_id.as_str());
+        }
+        self.drain(id);
+        self.look(id);
+    }
+
+    /// Writes these changes as one transaction.
+    pub(crate) fn write_these(&mut self, id: TabId, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
+        let taken = self.take(id, changes);
+        self.drain(id);
+        self.look(id);
+        taken
+    }
+
+    fn take(&mut self, id: TabId, changes: Vec<NewChange>) -> Result<Accepted, ClientError> {
+        let entities: Vec<String> = changes.iter().map(|change| change.entity.clone()).collect();
         let clock = Timestamp(self.clock_of(id));
-        let Some(tab) = self.tabs.get_mut(&id) else { return };
+        let Some(tab) = self.tabs.get_mut(&id) else { return Err(ClientError::NotStarted) };
         let before = self.checking.then(|| tab.client.mutations_json());
-        match tab.client.mutate(clock, changes) {
+        let taken = tab.client.mutate(clock, changes);
+        match &taken {
             Ok(accepted) => {
+                let ids = accepted.row_ids.iter().map(ToString::to_string);
+                let rows: Vec<Key> = entities.into_iter().zip(ids).collect();
                 let op_id = accepted.op_id.to_string();
                 self.trace.note(self.now, "write", &format!("{id} {op_id} {rows:?}"));
-                self.perhaps_think_better(id, &op_id);
                 self.took(id, op_id, rows);
             }
             Err(error) => {
@@ -85,8 +111,7 @@ impl World {
                 }
             }
         }
-        self.drain(id);
-        self.look(id);
+        taken
     }
 
     fn perhaps_think_better(&mut self, id: TabId, op_id: &str) {
@@ -102,11 +127,12 @@ impl World {
         }
     }
 
-    fn clock_of(&self, id: TabId) -> u64 {
+    /// What the clock of a tab's device says.
+    pub(crate) fn clock_of(&self, id: TabId) -> u64 {
         self.tabs.get(&id).map_or(self.now, |tab| self.devices[tab.device].clock(self.now))
     }
 
-    fn took(&mut self, id: TabId, op_id: String, rows: Vec<Key>) {
+    pub(crate) fn took(&mut self, id: TabId, op_id: String, rows: Vec<Key>) {
         let Some(tab) = self.tabs.get_mut(&id) else { return };
         tab.dirty = true;
         let Some(identity) = tab.client.status().identity else { return };
@@ -193,27 +219,45 @@ impl World {
     }
 
     fn settle(&mut self, id: TabId, mutation: &Value, how: usize) {
-        let clock = Timestamp(self.clock_of(id));
-        let Some(tab) = self.tabs.get_mut(&id) else { return };
         let op_id = OpId::parse(mutation["op_id"].as_str().unwrap_or_default()).expect("an op_id");
-        let rows: Vec<Key> = rows_of(mutation);
-        let (what, result) = match how {
-            0 => ("retry", tab.client.retry(clock, &op_id).map(Some)),
-            1 => ("remove", tab.client.remove(clock, &op_id).map(|()| None)),
-            _ => ("edit", tab.client.edit(clock, &op_id, edited(mutation)).map(|accepted| Some(accepted.op_id))),
+        let how = match how {
+            0 => Settling::Retry,
+            1 => Settling::Remove,
+            _ => Settling::Edit(edited(mutation)),
         };
-        if let Ok(again) = result {
+        // What does not fit is refused and changes nothing.
+        drop(self.settle_write(id, &op_id, rows_of(mutation), how));
+    }
+
+    /// Tries a write of these rows again, changes or discards it; gives what stands for it.
+    pub(crate) fn settle_write(
+        &mut self,
+        id: TabId,
+        op_id: &OpId,
+        rows: Vec<Key>,
+        how: Settling,
+    ) -> Result<Option<OpId>, ClientError> {
+        let clock = Timestamp(self.clock_of(id));
+        let Some(tab) = self.tabs.get_mut(&id) else { return Err(ClientError::NotStarted) };
+        let (what, result) = match how {
+            Settling::Retry => ("retry", tab.client.retry(clock, op_id).map(Some)),
+            Settling::Remove => ("remove", tab.client.remove(clock, op_id).map(|()| None)),
+            Settling::Edit(changes) => ("edit", tab.client.edit(clock, op_id, changes).map(|accepted| Some(accepted.op_id))),
+        };
+        if let Ok(again) = &result {
             self.trace.note(self.now, what, &format!("{id} {op_id}"));
             match again {
                 Some(again) => self.took(id, again.to_string(), rows),
-                None => self.asked_to_discard(id, &op_id),
+                None => self.asked_to_discard(id, op_id),
             }
         }
         self.drain(id);
         self.look(id);
+        result
     }
 
-    fn asked_to_discard(&mut self, id: TabId, op_id: &OpId) {
+    /// An application discarded a write; whether it is discarded is told later.
+    pub(crate) fn asked_to_discard(&mut self, id: TabId, op_id: &OpId) {
         if let Some(tab) = self.tabs.get_mut(&id) {
             tab.discarded.insert(op_id.to_string());
         }

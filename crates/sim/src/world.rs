@@ -11,6 +11,7 @@ use crate::checks::Write;
 use crate::device::Device;
 use crate::options::Options;
 use crate::random::Random;
+use crate::script::Script;
 use crate::service::Service;
 use crate::storage::Answer;
 use crate::tab::Tab;
@@ -122,40 +123,15 @@ pub(crate) struct World {
     pub(crate) checking: bool,
     /// Events so far.
     pub(crate) steps: u64,
+    /// What is to happen, when that is written down and not drawn.
+    pub(crate) script: Option<Box<Script>>,
 }
 
 impl World {
     /// Builds the world of these options.
     pub(crate) fn new(options: Options, checking: bool, shown: bool) -> Self {
-        let seed = options.seed;
-        #[cfg(feature = "planted")]
-        syncline_core::planted::plant(u32::try_from(options.bug).unwrap_or(0));
-        let stream = |name| Random::stream(seed, name);
         let users = usize::try_from(options.users).unwrap_or(1).min(2);
-        let service = Service::new(seed, options.page, &USERS, &TENANTS, START_MS);
-        let mut world = Self {
-            now: START_MS + 1_000,
-            queue: BTreeMap::new(),
-            scheduled: 0,
-            net: stream("net"),
-            app: stream("app"),
-            fault: stream("fault"),
-            disk: stream("disk"),
-            ids: stream("ids"),
-            service,
-            devices: Vec::new(),
-            tabs: BTreeMap::new(),
-            links: BTreeMap::new(),
-            last_id: 0,
-            too_late: BTreeSet::new(),
-            writes: BTreeMap::new(),
-            mallory: Mallory::new(seed),
-            trace: Trace::new(shown),
-            healing: false,
-            checking,
-            steps: 0,
-            options,
-        };
+        let mut world = Self::empty(options, [&USERS, &TENANTS], checking, shown);
         for tenant in TENANTS {
             for number in 0..world.options.bulk {
                 world.service.write_large(tenant, number, START_MS);
@@ -176,11 +152,44 @@ impl World {
         world
     }
 
+    /// Builds a world with a server and nobody else, where each of these users is a member of each of these tenants.
+    pub(crate) fn empty(options: Options, [users, tenants]: [&[&str]; 2], checking: bool, shown: bool) -> Self {
+        let seed = options.seed;
+        #[cfg(feature = "planted")]
+        syncline_core::planted::plant(u32::try_from(options.bug).unwrap_or(0));
+        let stream = |name| Random::stream(seed, name);
+        Self {
+            now: START_MS + 1_000,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            net: stream("net"),
+            app: stream("app"),
+            fault: stream("fault"),
+            disk: stream("disk"),
+            ids: stream("ids"),
+            service: Service::new(seed, options.page, users, tenants, START_MS),
+            devices: Vec::new(),
+            tabs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            last_id: 0,
+            too_late: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            mallory: Mallory::new(seed),
+            trace: Trace::new(shown),
+            healing: false,
+            checking,
+            steps: 0,
+            script: None,
+            options,
+        }
+    }
+
     /// Makes a token for whoever sits at a device.
     pub(crate) fn new_token(&mut self, device: &Device) -> String {
         const LONG_MS: u64 = 90 * 86_400_000;
         let short = !self.healing && self.fault.permille(self.options.token * 5);
         let ttl = if short { self.fault.between(2_000, 120_000) } else { LONG_MS };
+        let ttl = device.token_ms.unwrap_or(ttl);
         self.service.sign_in(&device.user, &device.tenant, ttl, self.now)
     }
 
@@ -255,7 +264,7 @@ impl World {
     }
 
     /// The faults stop, and whoever sits at a device does what the page says.
-    fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.trace.note(self.now, "heal", "");
         self.healing = true;
         self.service.busy = 0;
@@ -309,7 +318,7 @@ impl World {
         }
         if is_useless {
             self.trace.note(self.now, "reload", &format!("{id}: {}", status.to_json()));
-            self.crash_tab(id);
+            self.reload_tab(id);
             self.after(10, Event::NewTab(device));
             return;
         }

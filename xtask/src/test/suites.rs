@@ -13,7 +13,7 @@ use crate::process::Program;
 use crate::repo::Repo;
 use crate::server::{self, Profile, Server};
 use crate::tools::{self, Tool};
-use crate::{deny, fuzz, lint, package, sim, tidy, wasm};
+use crate::{deny, fuzz, lint, package, scenarios, sim, tidy, wasm};
 
 /// All suites: first what reads sources, then what runs quickly, browsers last.
 pub(super) const SUITES: &[Suite] = &[
@@ -22,6 +22,11 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "deny", about: "licences, bans and sources of dependencies", run: deny::check },
     Suite { name: "native", about: "all Rust tests that run on the host", run: native },
     Suite { name: "sim", about: "client and server simulated with every fault: 2,000 seeds, each twice", run: sim },
+    Suite {
+        name: "scenarios",
+        about: "what must hold, written down case by case: with the core natively and in wasm",
+        run: scenarios,
+    },
     Suite { name: "core-wasm", about: "the same tests of protocol and core, compiled to wasm32", run: core_wasm },
     Suite { name: "corpora", about: "every input that fuzzing found worth keeping", run: fuzz::run_corpora },
     Suite { name: "size", about: "the download within the budget of wasm-pack.toml", run: size },
@@ -80,12 +85,15 @@ fn sim(repo: &Repo) -> anyhow::Result<()> {
     sim::run(repo, &sim::Wishes { seeds: 2_000, ..sim::Wishes::default() })
 }
 
+fn scenarios(repo: &Repo) -> anyhow::Result<()> {
+    scenarios::run(repo, &scenarios::Wishes::default())
+}
+
 fn core_wasm(repo: &Repo) -> anyhow::Result<()> {
     wasm::ensure_target(repo, wasm::WASI_TARGET)?;
-    let runner = repo.path("xtask/wasi_runner.mjs");
     Program::cargo(repo)
         .args(["test", "--package", "syncline-protocol", "--package", "syncline-core", "--target", wasm::WASI_TARGET])
-        .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", format!("node --no-warnings {}", runner.display()))
+        .env(wasm::WASI_RUNNER_VARIABLE, wasm::wasi_runner(repo))
         .run_shown()
 }
 
