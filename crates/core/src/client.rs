@@ -4,6 +4,10 @@
 //! what to store, send and show. It knows no clock, socket or database: a driver feeds [`Input`]s and carries out
 //! [`Output`]s. Specified in `docs/protocol.md` and `docs/storage.md`.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 mod adopt;
 mod apply;
 mod backoff;
@@ -190,7 +194,7 @@ impl Client {
         let idle = Output::Idle { wake_at: self.timers.next() };
         let Some(output) = self.outputs.get_mut(self.given) else { return idle };
         self.given += 1;
-        std::mem::replace(output, idle)
+        core::mem::replace(output, idle)
     }
 
     /// What follows from all inputs since the last drain together: grouped requests and one notice of what changed.

@@ -4,7 +4,7 @@
 
 #[cfg(feature = "planted")]
 std::thread_local! {
-    static PLANTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    static PLANTED: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
 }
 
 /// Plants one bug in this thread; 0 is none.

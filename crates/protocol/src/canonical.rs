@@ -5,8 +5,10 @@
 //!
 //! The client goes from text to canonical text and never holds a tree of values; only the server has the use of one.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use serde_json::Value;
 

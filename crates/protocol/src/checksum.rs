@@ -1,5 +1,8 @@
 //! The order-independent checksum of a set of rows: the sum of a hash of each row's name and seq.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use xxhash_rust::xxh64::xxh64;
 
 use crate::Change;

@@ -2,6 +2,9 @@
 //!
 //! `docs/errors.md` explains each; a test keeps that page, this enum and the TypeScript union equal.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+
 use serde::Serialize;
 
 macro_rules! error_codes {

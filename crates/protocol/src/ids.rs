@@ -1,6 +1,8 @@
 //! Newtypes for the names and numbers that travel: a bare string in a signature would be a question.
 
-use std::fmt;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,9 @@
 //! The frozen intent: what the application asked for, in the bytes that are stored, sent, sent again and hashed.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::json::{Array, Object, finish, write_float};

@@ -3,6 +3,10 @@
 //! Specified in `docs/protocol.md` and `docs/values.md`; the vectors in `tests/conformance/` pin every byte that is
 //! hashed or stored. This crate decides nothing: what a message means is the business of `syncline-core`.
 
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
 mod canonical;
 mod checksum;
 mod error_code;

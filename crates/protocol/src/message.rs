@@ -1,6 +1,8 @@
 //! Messages of the socket and bodies of the calls beside it. The shapes are those of `docs/protocol.md`.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,8 @@
 //! How the client reads what a server says.
 
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
 use crate::json::{JsonError, Reader, Slot};
 use crate::{
     Base, Change, ChangeKind, ClientId, Cursor, EntityName, ErrorBody, ErrorDetail, Identity, Intent, IntentChange, IntentError,

@@ -1,5 +1,8 @@
 //! How the client writes what it says and stores. What only a server writes is written by serde.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::json::{Array, Object};
 use crate::{ClientMessage, ErrorDetail, Hello, Identity, Push};
 

@@ -3,7 +3,8 @@
 //! The standard library makes a copy of its algorithms for each type and each comparison, several kilobytes each time. Here
 //! positions are sorted and the comparison is called through a pointer, so one copy serves everything a page downloads.
 
-use std::cmp::Ordering;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 /// Sorts positions, keeping the order of those that are equal. It is quick where runs are in order already.
 #[inline(never)]
@@ -20,7 +21,7 @@ pub fn sort_positions(positions: &mut Vec<u32>, compare: &mut dyn FnMut(u32, u32
             merge(&mut merged, left, right, compare);
             left = split_run(&mut rest, compare);
         }
-        std::mem::swap(positions, &mut merged);
+        core::mem::swap(positions, &mut merged);
         merged.clear();
     }
 }

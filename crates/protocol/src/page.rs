@@ -1,5 +1,8 @@
 //! Pages of a pull and frames of a socket: one shape, so that one piece of code applies both.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::Serialize;
 
 use crate::{ChangeKind, ClientId, EntityName, OpId, RawJson, RowId, Timestamp, frame_checksum};

@@ -1,5 +1,7 @@
 //! Text where only some of ASCII may stand (RFC 3986 §2.1).
 
+use alloc::vec::Vec;
+
 use crate::json::hex_digit;
 
 /// Appends a text with every byte encoded but letters, digits and those of `plain`.

@@ -1,5 +1,7 @@
 //! JSON that is passed on as it came.
 
+use alloc::boxed::Box;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 

@@ -1,5 +1,9 @@
 //! The fields of a row as canonical text: what the client keeps, folds and shows.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
 use crate::canonical::{sort_members, write_canonical_row};
 use crate::json::{Object, Reader, finish};
 use crate::{Row, ValueError, canonical_row, limits};

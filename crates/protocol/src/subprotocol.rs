@@ -1,5 +1,8 @@
 //! The WebSocket subprotocols: `syncline.1`, and `bearer.<token>`, because a browser's socket can carry no header.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::json::finish;
 use crate::percent_encoding::percent_encode;
 use crate::{ErrorCode, limits};

@@ -1,5 +1,7 @@
 //! What may stand in a row. `docs/values.md` tells how a value travels from JavaScript to SQL and back.
 
+use alloc::string::{String, ToString as _};
+
 use serde_json::{Map, Value};
 
 use crate::{ErrorCode, IdError, RowText, limits};

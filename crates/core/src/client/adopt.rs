@@ -1,5 +1,7 @@
 //! Taking over what another session of this device wrote and never sent.
 
+use alloc::vec::Vec;
+
 use syncline_protocol::{Base, Intent, OpId, Timestamp};
 
 use super::key_index::{KeyIndex, hash};

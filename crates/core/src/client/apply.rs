@@ -1,5 +1,8 @@
 //! Takes pages and frames into the base: whole, in order, or not at all.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{Change, ChangeKind, ErrorCode, Page, RawJson, positions, sort_positions};
 
 use super::Client;
@@ -140,7 +143,7 @@ impl Client {
             }
             return true;
         }
-        let held = std::mem::take(&mut self.held);
+        let held = core::mem::take(&mut self.held);
         self.show_pages(&held.pages)
     }
 

@@ -1,5 +1,9 @@
 //! The rows the server confirmed: segments as they lie on disk, and an index over them. Written by the stream alone.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::names::{EntityIndex, Names};
 use super::row_codec::{RowRef, id_at};
 use super::row_index::{RowIndex, Slot};

@@ -1,5 +1,7 @@
 //! Why the client refuses a call of the application.
 
+use alloc::string::String;
+
 use syncline_protocol::{ErrorCode, IdError, ValueError, limits};
 
 /// Why a write, retry or removal was refused. Nothing happened.

@@ -1,5 +1,8 @@
 //! Merging neighbouring records, so that a replica which receives many small frames starts as fast as a fresh one.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use syncline_protocol::{limits, positions, sort_positions};
 
 use super::Client;

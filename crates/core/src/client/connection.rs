@@ -1,5 +1,8 @@
 //! The line to the server: when to connect, what to do when it breaks, whom to believe.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::ToString as _;
+
 use syncline_protocol::{
     ClientMessage, CloseCode, ErrorCode, Hello, Identity, PROTOCOL_VERSION, ResumeMode, ServerMessage, Timestamp, Welcome, limits,
 };
@@ -369,7 +372,7 @@ impl Client {
     /// The server refused a place it had given. Once, that is as it should be: a log was cut, a policy changed. Again, before
     /// a connection stood, it may be two servers behind one name, which would be asked for everything without end.
     pub(super) fn place_refused(&mut self) {
-        if std::mem::replace(&mut self.link.places, Places::Refused) == Places::Refused {
+        if core::mem::replace(&mut self.link.places, Places::Refused) == Places::Refused {
             let message = "the server refuses each place that it gives: more than one may answer to its name";
             self.problem(ErrorCode::ResyncRequired, message);
             self.lose_socket(message);
@@ -424,7 +427,7 @@ impl Client {
     fn wait(&mut self) {
         self.leave_network();
         let delay = self.link.backoff.next_ms(&mut self.rng);
-        let asked = std::mem::take(&mut self.link.retry_after_ms).min(limits::RETRY_AFTER_MS_MAX);
+        let asked = core::mem::take(&mut self.link.retry_after_ms).min(limits::RETRY_AFTER_MS_MAX);
         self.link.phase = Phase::Waiting;
         self.timers.set(Timer::Retry, self.now.plus_ms(delay.max(asked)));
     }

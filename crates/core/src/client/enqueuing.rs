@@ -1,5 +1,10 @@
 //! How writes of the application get to the disk: all that wait in one transaction, each in place of those it stands for.
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{ErrorCode, ErrorDetail};
 
 use super::mirror::Departure;
@@ -45,7 +50,7 @@ impl StorageFlow {
 
 impl Client {
     pub(super) fn keep_in_memory(&mut self) {
-        for place in std::mem::take(&mut self.storage.unstored) {
+        for place in core::mem::take(&mut self.storage.unstored) {
             self.durable(place, Durability::MemoryOnly);
         }
     }
@@ -66,7 +71,7 @@ impl Client {
         }
         let (mut records, mut formers, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let leads = self.tabs.leads;
-        for place in std::mem::take(&mut self.storage.unstored) {
+        for place in core::mem::take(&mut self.storage.unstored) {
             let Some(mutation) = self.queue.get_mut(place) else { continue };
             mutation.durability = Durability::Storing;
             for (key, record) in &mutation.replaces {
@@ -124,7 +129,7 @@ impl Client {
     }
 
     fn is_stored(&mut self, place: QueuePlace, key: u64, dirty: &mut Vec<(EntityIndex, String)>) {
-        let replaced = self.queue.get_mut(place).map(|mutation| std::mem::take(&mut mutation.replaces)).unwrap_or_default();
+        let replaced = self.queue.get_mut(place).map(|mutation| core::mem::take(&mut mutation.replaces)).unwrap_or_default();
         self.durable(place, Durability::Stored(key));
         // It may have failed while it was on its way to the disk.
         self.store_failure(place);

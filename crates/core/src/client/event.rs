@@ -1,5 +1,9 @@
 //! What the application learns.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{Array, Object, finish};
 use syncline_protocol::{ErrorCode, ErrorDetail, Identity, OpId};
 

@@ -4,7 +4,9 @@
 //! same as if each had been sent. What one turn of the application writes is folded before it is stored, the rest when a
 //! batch is about to be made of it.
 
-use std::mem::{discriminant, swap};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem::{discriminant, swap};
 
 use syncline_protocol::{ChangeKind, Intent, OpId, limits};
 

@@ -3,6 +3,8 @@
 //! A write that was not sent, and depends on one that failed, is held: it shows, it stays in the queue, and it is not sent
 //! before the application has dealt with the failed one. Nothing but the queue says so, so a reload finds the same.
 
+use alloc::vec::Vec;
+
 use syncline_protocol::{ErrorDetail, OpId};
 
 use super::mutation_queue::{MutationQueue, QueuePlace};

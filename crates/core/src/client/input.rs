@@ -1,5 +1,10 @@
 //! What a driver tells the client.
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{JsonError, Reader, Slot};
 use syncline_protocol::{ChangeKind, Identity};
 

@@ -3,6 +3,9 @@
 //! One table serves rows, writes and names alike: a map type for each of them would bring its own copy of the code along,
 //! and the module is downloaded by every page. Nothing here depends on a random seed, so a client stays deterministic.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use xxhash_rust::xxh64::xxh64;
 
 /// Stands for no position.
@@ -39,7 +42,7 @@ impl KeyIndex {
         let taken = self.len + more;
         let wanted = (taken + taken / 4 + 1).next_power_of_two();
         if wanted > self.cells.len() {
-            let old = std::mem::replace(&mut self.cells, vec![Cell { hash: 0, position: NONE }; wanted]);
+            let old = core::mem::replace(&mut self.cells, vec![Cell { hash: 0, position: NONE }; wanted]);
             for cell in old {
                 if cell.position != NONE {
                     self.settle(cell);

@@ -1,5 +1,9 @@
 //! Memory as a mirror of the disk: what other tabs stored is done in memory too, and what does not fit is read again.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::OpId;
 
 use super::mutation_record::{Mutation, MutationRecordError, MutationState, Record, is_mark};
@@ -170,7 +174,7 @@ impl Client {
 
     /// The keys of the queue when the reading began.
     pub(super) fn known_when_read(&mut self) -> Vec<u64> {
-        self.tabs.mirror.reading.as_mut().map(|reading| std::mem::take(&mut reading.known)).unwrap_or_default()
+        self.tabs.mirror.reading.as_mut().map(|reading| core::mem::take(&mut reading.known)).unwrap_or_default()
     }
 
     /// Does in memory what another tab did on disk; says whether it fits.

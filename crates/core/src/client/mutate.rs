@@ -1,5 +1,10 @@
 //! Taking writes of the application: checked against the view, frozen, queued, visible at once.
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{Reader, Token};
 use syncline_protocol::{
     Base, ChangeKind, EntityName, IdError, Intent, IntentChange, IntentError, OpId, RowId, RowText, Timestamp, limits,

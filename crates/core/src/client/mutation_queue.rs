@@ -1,6 +1,10 @@
 //! The application's writes in the order in which they are sent: that of their keys on disk, then those that are not there
 //! yet. The keys are given out by the database, so every tab has the same order; clocks and ids never order anything.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{ChangeKind, Intent, OpId, limits};
 
 use super::key_index::{KeyIndex, hash};
@@ -143,7 +147,7 @@ impl MutationQueue {
 
     pub(crate) fn set_state(&mut self, place: QueuePlace, state: MutationState) {
         let Some(mutation) = self.slots.get_mut(place) else { return };
-        let before = std::mem::replace(&mut mutation.state, state);
+        let before = core::mem::replace(&mut mutation.state, state);
         if before.is_open() && mutation.state.is_open() {
             return;
         }
@@ -161,7 +165,7 @@ impl MutationQueue {
 
     /// Makes applied writes sent ones again: what the server said of them no longer holds.
     pub(crate) fn reopen_applied(&mut self) {
-        for (_, place) in std::mem::take(&mut self.applied) {
+        for (_, place) in core::mem::take(&mut self.applied) {
             if let Some(mutation) = self.get_mut(place) {
                 mutation.state = MutationState::Sent;
             }

@@ -1,5 +1,10 @@
 //! One write of the application, as it waits in the queue and lies on disk. Format: `docs/storage.md`, "Mutation record".
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{JsonError, Object, Reader, Slot};
 use syncline_protocol::{ErrorDetail, Intent, OpId, Timestamp};
 
@@ -222,7 +227,7 @@ impl Mutation {
         self.stands_for.drain(..self.stands_for.len().saturating_sub(STANDS_FOR_MAX));
     }
     pub(crate) fn decode(key: u64, bytes: &[u8]) -> Result<Record, MutationRecordError> {
-        let record = std::str::from_utf8(bytes).map_err(|_| MutationRecordError::Corrupt)?;
+        let record = core::str::from_utf8(bytes).map_err(|_| MutationRecordError::Corrupt)?;
         if read_number(record, "format").ok_or(MutationRecordError::Corrupt)? != FORMAT {
             return Err(MutationRecordError::TooNew);
         }

@@ -1,5 +1,9 @@
 //! Numbers for the names of entities, so that a row does not carry its entity's name.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::sort_positions;
 
 use super::key_index::{KeyIndex, hash};
@@ -65,7 +69,7 @@ impl EntitySet {
 
     /// Takes them out, as names in order.
     pub(crate) fn take_names(&mut self, names: &Names) -> Vec<String> {
-        let mut positions = std::mem::take(&mut self.members);
+        let mut positions = core::mem::take(&mut self.members);
         let name = |position: u32| names.name(EntityIndex(position));
         sort_positions(&mut positions, &mut |left, right| name(left).cmp(name(right)));
         positions.into_iter().map(|position| name(position).to_owned()).collect()

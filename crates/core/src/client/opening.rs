@@ -1,5 +1,8 @@
 //! Taking over what lies on disk.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{ErrorCode, OpId};
 
 use super::base::Generation;
@@ -109,7 +112,7 @@ impl Client {
                     Some(Err(ReplicaRecordError::TooNew)) => return Err(StorageFailure::TooNew),
                     Some(Err(ReplicaRecordError::Corrupt)) | None => ReplicaRecord::new(self.record.client_id.clone()),
                 };
-                let old = std::mem::take(&mut self.base);
+                let old = core::mem::take(&mut self.base);
                 findings = self.load_records(records)?;
                 self.storage.is_written(replica);
                 self.compare_with(&old);
@@ -288,7 +291,7 @@ impl Client {
 
     /// Has everything fetched again where the rows on the disk were left unread. They go when the new copy is complete.
     fn doubt_rows(&mut self) {
-        if std::mem::take(&mut self.config.queue_only) {
+        if core::mem::take(&mut self.config.queue_only) {
             self.drop_staging();
             self.record.shown.token = None;
             self.queue_commit(Vec::new(), Vec::new(), Vec::new());

@@ -1,5 +1,8 @@
 //! What the client asks its driver to do.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{Identity, Timestamp};
 
 use super::Event;

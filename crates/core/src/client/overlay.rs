@@ -1,5 +1,8 @@
 //! What the application wrote and the stream has not brought back yet, folded over the base row by row.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{ChangeKind, IntentChange, RowText, positions, sort_positions};
 
 use super::key_index::{KeyIndex, hash};

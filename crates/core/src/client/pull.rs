@@ -1,5 +1,8 @@
 //! Fetching over HTTP what the socket does not carry: snapshots, and a log that went far ahead.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+
 use syncline_protocol::json::finish;
 use syncline_protocol::{ClientMessage, ErrorBody, ErrorCode, Page, Resume, percent_encode};
 

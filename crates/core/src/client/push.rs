@@ -1,5 +1,9 @@
 //! Sending writes: in order, in batches, one batch on its way, each marked on disk before its first send.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{
     ClientMessage, ErrorCode, ErrorDetail, OpId, OutcomeResult, OutcomeStatus, Push, PushAnswer, RawJson, Timestamp, limits,
 };
@@ -113,7 +117,7 @@ impl Client {
             return;
         }
         self.timers.clear(Timer::PushWindow);
-        if !std::mem::take(&mut self.push.skips_fold) && self.fold_batch(&batch) {
+        if !core::mem::take(&mut self.push.skips_fold) && self.fold_batch(&batch) {
             return self.pump_push();
         }
         let put = self.marks(&batch);

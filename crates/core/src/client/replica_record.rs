@@ -1,5 +1,8 @@
 //! What a replica knows about itself on disk. Format: `docs/storage.md`, "Replica record".
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::ClientId;
 use syncline_protocol::json::{JsonError, Object, Reader, Slot};
 
@@ -97,7 +100,7 @@ impl ReplicaRecord {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ReplicaRecordError> {
-        let record = std::str::from_utf8(bytes).map_err(|_| ReplicaRecordError::Corrupt)?;
+        let record = core::str::from_utf8(bytes).map_err(|_| ReplicaRecordError::Corrupt)?;
         if read_number(record, "format").ok_or(ReplicaRecordError::Corrupt)? != FORMAT {
             return Err(ReplicaRecordError::TooNew);
         }

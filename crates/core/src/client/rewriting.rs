@@ -1,6 +1,11 @@
 //! What the application does about writes in the queue: try one again, edit it, discard it. What depended on it goes on.
 
-use std::mem::take;
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::ToString as _;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::mem::take;
 
 use syncline_protocol::{ErrorCode, Intent, OpId, Timestamp};
 

@@ -1,5 +1,10 @@
 //! One row in bytes: `docs/storage.md`, "Segments". Read where it lies; nothing is decoded that nobody asked for.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use syncline_protocol::RowText;
 use syncline_protocol::json::{write_float, write_int, write_text};
 
@@ -162,7 +167,7 @@ impl<'a> RowRef<'a> {
     }
 
     pub(crate) fn id_text(&self) -> &'a str {
-        std::str::from_utf8(self.id).unwrap_or("")
+        core::str::from_utf8(self.id).unwrap_or("")
     }
 
     pub(crate) fn fields(&self) -> Fields<'a> {

@@ -1,5 +1,8 @@
 //! Finds the rows of one entity by id, without keeping the ids: they are compared where they lie in the segments.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use syncline_protocol::sort_positions;
 
 use super::base::Segments;
@@ -62,7 +65,7 @@ impl RowIndex {
     /// Adds a row, or points its slot elsewhere; gives what the slot held before.
     pub(crate) fn put(&mut self, segments: &Segments, id: &[u8], new: Slot) -> (u32, Option<Slot>) {
         if let Some(slot) = self.find(segments, id) {
-            let old = self.slots.get_mut(slot as usize).map(|place| std::mem::replace(place, new));
+            let old = self.slots.get_mut(slot as usize).map(|place| core::mem::replace(place, new));
             return (slot, old);
         }
         let slot = self.free.pop().unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));

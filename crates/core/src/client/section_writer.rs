@@ -1,6 +1,9 @@
 //! Encodes the rows of one entity, straight from the JSON text they came in.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use syncline_protocol::json::{JsonError, Reader, Token};
 use syncline_protocol::{limits, write_canonical};

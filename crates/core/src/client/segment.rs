@@ -1,5 +1,9 @@
 //! Records of the `entities` store: commit records and merged segments. Format: `docs/storage.md`, "Segments".
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use xxhash_rust::xxh64::xxh64;
 
 use super::row_codec::{Bytes, Column};
@@ -132,7 +136,7 @@ fn read_section(body: &[u8], start: usize) -> Option<Section> {
 
 fn read_short<'a>(reader: &mut Bytes<'a>) -> Option<&'a str> {
     let length = reader.u8()?;
-    std::str::from_utf8(reader.take(usize::from(length))?).ok()
+    core::str::from_utf8(reader.take(usize::from(length))?).ok()
 }
 
 /// Calls `visit` with where each row of the section begins; gives where the tombstones begin.

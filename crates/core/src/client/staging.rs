@@ -1,5 +1,8 @@
 //! A snapshot beside the rows that are shown: filled page by page, shown at once when it is complete.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use syncline_protocol::Page;
 
 use super::Client;
@@ -106,7 +109,7 @@ impl Client {
     /// Shows the new copy instead of the old one. Rows that are equal in both keep their version.
     fn show_staging(&mut self, records: Records) {
         let (Some(staging), Some(generation)) = (self.record.staging.take(), self.staging.take()) else { return };
-        let old = std::mem::replace(&mut self.base, generation);
+        let old = core::mem::replace(&mut self.base, generation);
         self.record.shown = staging.position;
         self.compare_with(&old);
         let removed = self.leave_passed(self.overlay.touched());

@@ -1,5 +1,8 @@
 //! Where a replica stands, in words an application can show.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{Object, Reader, Slot, finish};
 use syncline_protocol::{ErrorDetail, Identity, Timestamp};
 

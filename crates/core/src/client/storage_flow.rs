@@ -1,5 +1,10 @@
 //! What goes to the database, in which order, and what a failure means.
 
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::{ErrorCode, OpId, limits};
 
 use super::compaction::Compaction;
@@ -267,7 +272,7 @@ impl Client {
 
     /// Asks for what is to change in the queue, and again for what the disk refused to change.
     pub(super) fn repeat_queue_update(&mut self) {
-        let update = std::mem::take(&mut self.storage.owed);
+        let update = core::mem::take(&mut self.storage.owed);
         if !self.storage.has_disk {
             return;
         }
@@ -322,7 +327,7 @@ impl Client {
             // The tab that took the replica over decides about its records.
             return;
         }
-        if !std::mem::replace(&mut update.told, true) {
+        if !core::mem::replace(&mut update.told, true) {
             let (code, reason) = explain(failure);
             let message = ["a write that failed or was discarded may come back after a reload: ", &reason].concat();
             self.notify(Event::Problem { code, message });

@@ -4,6 +4,10 @@
 //! what does not fit the mirror, and every silence that messages may have been lost in, makes the tab read the disk again.
 //! Specified in `docs/storage.md`, "Tabs".
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{JsonError, Object, Reader, Slot, finish};
 use syncline_protocol::{ErrorCode, ErrorDetail, Timestamp};
 
@@ -93,7 +97,7 @@ impl Tabs {
     /// Whether messages of this sender were lost before this one.
     fn counts(&mut self, tab: u64, number: u64) -> bool {
         if let Some((_, last)) = self.numbers.iter_mut().find(|(other, _)| *other == tab) {
-            return std::mem::replace(last, number) + 1 == number || planted::is(39);
+            return core::mem::replace(last, number) + 1 == number || planted::is(39);
         }
         // What a tab said before this one listened is on the disk, and perhaps was not yet when that was read.
         self.numbers.push((tab, number));
@@ -129,7 +133,7 @@ impl Client {
 
     /// The disk is of no use to a tab that does not lead: it goes on as a replica of its own, which talks to the server itself.
     pub(super) fn lead_alone(&mut self) {
-        if !std::mem::replace(&mut self.tabs.leads, true) {
+        if !core::mem::replace(&mut self.tabs.leads, true) {
             self.storage.leave_disk();
             // Its rows were left on the disk.
             self.record.staging = None;
@@ -143,7 +147,7 @@ impl Client {
     /// The server knows a newer leader. If the disk does not, this is a copy of the replica that the newer one has: it goes
     /// on under a name of its own.
     pub(super) fn fenced_by_server(&mut self) {
-        if std::mem::replace(&mut self.tabs.is_fenced, true) {
+        if core::mem::replace(&mut self.tabs.is_fenced, true) {
             self.record.client_id = self.rng.client_id();
             return self.lose_socket("another copy of this replica is connected");
         }
@@ -172,7 +176,7 @@ impl Client {
 
     /// Asks for a sign of the leader; if none comes, this tab leads.
     pub(super) fn need_leader(&mut self) {
-        if self.link.phase == Phase::Following && !std::mem::replace(&mut self.tabs.is_asking, true) {
+        if self.link.phase == Phase::Following && !core::mem::replace(&mut self.tabs.is_asking, true) {
             self.timers.set(Timer::Lead, self.now.plus_ms(LEADER_MS_MAX));
             self.ask();
         }
@@ -273,7 +277,7 @@ impl Client {
     }
 
     fn tab_said(&mut self, said: Said) {
-        if said.schema > u64::from(self.config.schema) && !std::mem::replace(&mut self.tabs.is_outdated, true) {
+        if said.schema > u64::from(self.config.schema) && !core::mem::replace(&mut self.tabs.is_outdated, true) {
             let message = "another tab runs a newer version of this application; reload this one";
             self.notify(Event::Problem { code: ErrorCode::ReloadRequired, message: message.to_owned() });
         }
@@ -317,7 +321,7 @@ impl Client {
         if let Some(report) = said.report {
             self.tabs.report = LeaderReport { last_heard_at: said.heard_at.map(Timestamp), ..report };
         }
-        let former = std::mem::replace(&mut self.tabs.known_to, said.fence);
+        let former = core::mem::replace(&mut self.tabs.known_to, said.fence);
         if former != said.fence {
             if former > 0 {
                 // Whoever was asked leads no longer. The new leader says so when it has everything.
@@ -340,7 +344,7 @@ impl Client {
 
     /// Nobody answered for the leader, or it is time to ask.
     pub(super) fn leader_is_silent(&mut self) {
-        let asked = std::mem::take(&mut self.tabs.is_asking);
+        let asked = core::mem::take(&mut self.tabs.is_asking);
         if self.link.phase != Phase::Following {
             return;
         }

@@ -1,5 +1,9 @@
 //! What the application sees: the base with the open writes folded over it.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_protocol::json::{Array, Object, finish, write_text};
 use syncline_protocol::{ChangeKind, OpId, RowText, positions, sort_positions};
 

@@ -1,5 +1,8 @@
 //! Which rows of the view changed when, so that JavaScript fetches only those.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use syncline_protocol::{positions, sort_positions};
 
 use super::names::EntityIndex;

@@ -1,5 +1,9 @@
 //! How a change makes a row: typed fields, defaults, patches. `docs/values.md` is the specification.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde_json::{Number, Value};
 use syncline_protocol::{ErrorCode, Row, ValueError, limits};
 
@@ -169,7 +173,7 @@ fn integer(name: &str, number: &Number) -> Result<Value, FieldError> {
         return if fits { Ok(Value::from(integer)) } else { Err(range()) };
     }
     let float = number.as_f64().ok_or_else(range)?;
-    if float.fract() != 0.0 {
+    if float % 1.0 != 0.0 {
         return Err(FieldError::Type { field: name.to_owned(), expected });
     }
     if float.abs() > INTEGER_MAX_FLOAT {

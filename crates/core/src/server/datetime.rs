@@ -1,5 +1,8 @@
 //! Moments as text: ISO 8601 in UTC with milliseconds, so that the order of the texts is the order of the moments.
 
+use alloc::format;
+use alloc::string::String;
+
 /// Brings `2026-11-21T10:00:00[.fff]Z` into the stored form `2026-11-21T10:00:00.000Z`.
 ///
 /// Accepts one to nine digits of a second's fraction (cut to milliseconds) and `Z` only: an offset would have to be

@@ -1,6 +1,8 @@
 //! What a user is a member of, and the values that memberships are about.
 
-use std::collections::BTreeMap;
+use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 
 use serde_json::Value;
 use syncline_protocol::canonical_json;

@@ -3,6 +3,11 @@
 //! Parsed once, when a manifest is read. Evaluation is pure: the row's fields, the user and the user's memberships are
 //! arguments. A field that is missing or null is equal to nothing, so an anonymous caller never owns a row without owner.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use serde_json::Value;
 use syncline_protocol::Row;
 
@@ -278,11 +283,11 @@ fn words(text: &str) -> Result<Vec<Word>, PolicyError> {
     while let Some(letter) = letters.next() {
         if letter.is_whitespace() || "()=\"".contains(letter) {
             if !plain.is_empty() {
-                words.push(Word::Plain(std::mem::take(&mut plain)));
+                words.push(Word::Plain(core::mem::take(&mut plain)));
             }
             match letter {
                 '"' => words.push(Word::Quoted(quoted(&mut letters)?)),
-                '(' | ')' | '=' => words.push(Word::Plain(letter.to_string())),
+                '(' | ')' | '=' => words.push(Word::Plain(String::from(letter))),
                 _ => {}
             }
         } else {

@@ -1,6 +1,10 @@
 //! Which entities, fields and policies there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::borrow::ToOwned as _;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde_json::Value;
 use syncline_protocol::EntityName;

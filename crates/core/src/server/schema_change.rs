@@ -1,5 +1,10 @@
 //! Whether rows stored under an earlier manifest fit a later one. `docs/server.md` has the rules.
 
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde_json::{Map, Value, json};
 
 use crate::server::{Entity, Field, Schema};

@@ -1,5 +1,7 @@
 //! Fields that the server writes itself: who made a row, and for which organisation. `docs/server.md` has the rules.
 
+use alloc::borrow::ToOwned as _;
+
 use serde_json::Value;
 use syncline_protocol::Row;
 

@@ -3,7 +3,9 @@
 //! The standard library's parser is faster on long numbers and brings 10 KB of tables that no compression makes smaller.
 //! Short numbers, which most are, need neither: see [`short`].
 
-use std::cmp::Ordering;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 /// More digits than decide between two floats, wherever they lie; later ones only say "and a bit more".
 const DIGITS_MAX: usize = 800;

@@ -3,7 +3,8 @@
 //! The first error sticks: whatever is read after it is empty, every loop ends, and [`Reader::finish`] tells what it was.
 //! So what reads a message is a plain list of its members, without a branch behind each that every page would download.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::string::String;
 
 use super::float;
 

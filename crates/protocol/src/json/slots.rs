@@ -1,5 +1,7 @@
 //! Reads the members of an object whose shape is known.
 
+use alloc::string::String;
+
 use super::Reader;
 
 /// Where the value of a member goes, and what it may be.

@@ -1,5 +1,8 @@
 //! Writes JSON text, as fast as the bytes allow.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// An object under way. Each call appends one member.
 #[derive(Debug)]
 pub struct Object<'w> {
