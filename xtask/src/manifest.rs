@@ -27,6 +27,9 @@ pub(crate) struct Build {
     /// Folder of the crate.
     #[serde(rename = "crate")]
     pub(crate) crate_dir: String,
+    /// Cargo features.
+    #[serde(default)]
+    pub(crate) features: Vec<String>,
     /// How the JavaScript around the module loads it, in the words of wasm-pack.
     pub(crate) target: Target,
     /// Cargo profile.

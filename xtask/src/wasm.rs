@@ -85,8 +85,11 @@ fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
     let package = package_name(repo, &build.crate_dir)?;
     step(&format!("Compiling {package} to WebAssembly ({})", build.profile), || {
         // Cargo knows best whether its inputs changed; it answers in a fraction of a second when they did not.
+        // A crate that is made into a library too is not optimised as a whole, whatever the profile says.
         Program::cargo(repo)
-            .args(["build", "--package", &package, "--lib", "--target", WASM_TARGET, "--profile", &build.profile])
+            .args(["rustc", "--package", &package, "--lib", "--crate-type", "cdylib"])
+            .args(["--target", WASM_TARGET, "--profile", &build.profile])
+            .args(["--features", &build.features.join(",")])
             .args(["--config", &without_machine_paths(repo)?])
             .run()
     })?;

@@ -1,5 +1,8 @@
 //! What the JavaScript of `js/` offers. Each item is documented there.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(module = "/js/page.js")]

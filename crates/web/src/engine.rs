@@ -2,9 +2,13 @@
 //!
 //! No cell is borrowed while JavaScript runs, so that JavaScript may call in at any time.
 
-use std::cell::{Cell, RefCell};
-use std::mem;
-use std::rc::{Rc, Weak};
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::rc::{Rc, Weak};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::mem;
 
 use syncline_core::client::{Client, Connection, Event, Input, Output, Status, StoredReplica};
 use syncline_protocol::{ErrorCode, Identity, SUBPROTOCOL, Timestamp, bearer_subprotocol, limits};
@@ -50,7 +54,6 @@ enum Phase {
 
 impl Engine {
     pub(crate) fn new(options: Options, client: Client, on_events: &JsValue, disk: &JsValue) -> Rc<Self> {
-        panic::report();
         Rc::new_cyclic(|me: &Weak<Self>| {
             let me = Weak::clone(me);
             let on_event = BrowserEvent::listener(move |event| {

@@ -1,5 +1,9 @@
 //! What the browser tells: numbers of `js/`, read once and here.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use syncline_core::client::{Former, Input, RequestId, StorageFailure, StorageKind, StoredReplica, StoredValue, TabMessage};
 use syncline_protocol::{ErrorBody, Identity};
 use wasm_bindgen::prelude::*;

@@ -1,5 +1,9 @@
 //! Whose replica it is: names derived from an identity, and the map from known tokens to identities (`js/page.js`).
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
 use syncline_protocol::json::{finish, write_text};

@@ -5,6 +5,15 @@
 //! the pump between the core and them, and what it exports is raw and internal to the npm package `syncline`, whose
 //! TypeScript is the public API. Storage is specified in `docs/storage.md`, the wire in `docs/protocol.md`.
 
+#![cfg_attr(feature = "module", no_std)]
+
+extern crate alloc;
+
+/// The memory of the module. The allocator of the standard library is five times larger.
+#[cfg(feature = "module")]
+#[global_allocator]
+static MEMORY: rlsf::SmallGlobalTlsf = rlsf::SmallGlobalTlsf::new();
+
 mod browser;
 mod engine;
 mod event;

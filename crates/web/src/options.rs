@@ -1,5 +1,7 @@
 //! What the facade decides about an engine: `RawOptions` of `pkg/src/raw.ts`, as JSON. The facade has checked the values.
 
+use alloc::string::String;
+
 use syncline_core::client::ClientConfig;
 use syncline_protocol::json::{JsonError, Reader, Slot};
 

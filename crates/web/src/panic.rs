@@ -1,27 +1,21 @@
 //! A panic leaves the instance unusable: half-changed values stay, borrowed cells stay borrowed. It is said once, and every
 //! later call is refused in words instead of trapping. The npm package then makes another instance of the module.
 
-use std::cell::Cell;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::browser;
 
-thread_local! {
-    static IS_HOOKED: Cell<bool> = const { Cell::new(false) };
-    static PANICKED: Cell<bool> = const { Cell::new(false) };
-}
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// Makes sure that a panic is reported to all engines.
-pub(crate) fn report() {
-    if IS_HOOKED.replace(true) {
-        return;
+/// Reports a panic to all engines, and traps. The text of a panic would bring formatting, the names of all source files and a
+/// tenth of the module with it: what a page's console shows of the trap says where it was.
+#[cfg(feature = "module")]
+#[panic_handler]
+fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+    if !PANICKED.swap(true, Ordering::Relaxed) {
+        report_panic("the module panicked");
     }
-    let previous = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !PANICKED.replace(true) {
-            report_panic(&info.to_string());
-        }
-        previous(info);
-    }));
+    core::arch::wasm32::unreachable()
 }
 
 /// Tells all engines, and lets go of what they hold: their locks and connections are of use to other tabs.
@@ -31,7 +25,7 @@ pub fn report_panic(message: &str) {
 
 /// Whether the module is beyond use.
 pub(crate) fn has_panicked() -> bool {
-    PANICKED.get()
+    PANICKED.load(Ordering::Relaxed)
 }
 
 /// Refuses a call after a panic: throws an error without a code, which the facade takes for `INTERNAL`, as it does a trap.

@@ -1,6 +1,8 @@
 //! What the npm package calls. Everything crosses as text: JSON in and out, one call for one thing.
 
-use std::rc::Rc;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use syncline_core::client::{Client, ClientError, Input, NewChange};
 use syncline_protocol::json::{Object, finish};

@@ -1,5 +1,7 @@
 //! Where the engine's storage requests go: they are handed to `js/storage.js` piece by piece.
 
+use alloc::vec::Vec;
+
 use syncline_core::client::{Former, StorageKind, StorageRequest};
 use wasm_bindgen::JsValue;
 
