@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_test_runner_has_the_version_of_the_library() {
         let repo = Repo::locate();
-        let wanted = format!("wasm-bindgen = \"={}\"", Tool::WasmTestRunner.version(&repo).unwrap());
+        let wanted = format!("wasm-bindgen = {{ version = \"={}\"", Tool::WasmTestRunner.version(&repo).unwrap());
         let workspace = fs::read_to_string(repo.path("Cargo.toml")).unwrap();
         assert!(workspace.contains(&wanted), "Cargo.toml must hold {wanted}");
     }
