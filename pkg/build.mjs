@@ -41,7 +41,6 @@ async function bundle() {
     // All files lie side by side: src/module.ts names the module by its place relative to them, src/copy_line.ts the worker.
     chunkNames: "[name]-[hash]",
     splitting: true,
-    plugins: [withoutDefaultAddress()],
   });
 }
 
@@ -63,28 +62,4 @@ async function declare() {
     const text = await readFile(file, "utf8");
     await writeFile(file, text.replaceAll(/(from |import\()"(\.\/\w+)\.ts"/g, '$1"$2.js"'));
   }
-}
-
-/**
- * The glue can find the module by itself, in its own folder. Bundled it is in another one, and bundlers that follow the
- * address would look for a second copy. src/module.ts names the only one.
- */
-function withoutDefaultAddress() {
-  return {
-    name: "without-default-address",
-    setup({ onLoad }) {
-      onLoad({ filter: /syncline_web\.js$/ }, async ({ path }) => {
-        const text = await readFile(path, "utf8");
-        const contents = text.replace(/module_or_path = new URL\([^)]*import\.meta\.url\);/, "");
-        if (contents.includes("import.meta")) {
-          return {
-            errors: [
-              { text: "the glue of this wasm-bindgen names the module in a way build.mjs does not know" },
-            ],
-          };
-        }
-        return { contents, loader: "js" };
-      });
-    },
-  };
 }

@@ -14,5 +14,5 @@ declare module "#wasm-glue" {
   /** Puts a new instance of the module in place of the present one, whose engines are of no use then. */
   export function __wbg_reset_state(): void;
   /** Instantiates the module; every further call gives the same instance. */
-  export default function instantiate(options: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  export function initSync(options: { module: WebAssembly.Module }): unknown;
 }

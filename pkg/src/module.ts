@@ -1,9 +1,10 @@
 // Loading the WebAssembly module: once for the page, from wherever the application says.
 
-import instantiateGlue, {
+import {
   brokeDown,
   forgetIdentity,
   RawEngine as GlueEngine,
+  initSync as instantiateGlue,
   recallIdentity,
   __wbg_reset_state as resetGlue,
   tokenHash,
@@ -34,7 +35,7 @@ export function loadModule(source: WasmSource | undefined): Promise<RawModule> {
 
 async function instantiate(source: WasmSource | undefined): Promise<RawModule> {
   try {
-    await instantiateGlue({ module_or_path: await compile(source ?? defaultUrl()) });
+    instantiateGlue({ module: await compile(source ?? defaultUrl()) });
     watchCalls();
     return { RawEngine, tokenHash, recallIdentity, forgetIdentity, renew };
   } catch (error) {

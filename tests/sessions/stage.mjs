@@ -101,7 +101,8 @@ function preparePage(reconnectDelay) {
   // The memory of the module, which no script of the package gives away.
   const { instantiate } = WebAssembly;
   window.memories = [];
-  const note = (instance) => window.memories.push(instance.exports.memory);
+  const note = (instance) =>
+    window.memories.push(Object.values(instance.exports).find((one) => one instanceof WebAssembly.Memory));
   WebAssembly.instantiate = async (...given) => {
     const made = await instantiate(...given);
     note(made.instance ?? made);

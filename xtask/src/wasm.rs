@@ -16,6 +16,9 @@ use crate::progress::step;
 use crate::repo::Repo;
 use crate::stamp::{Inputs, Stamp};
 use crate::{lock, tools};
+use short_names::ShortNames;
+
+mod short_names;
 
 /// The files that one build makes.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ fn without_machine_paths(repo: &Repo) -> anyhow::Result<String> {
 fn generate(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     let outputs = outputs(repo, build)?;
     let inputs = Inputs::default()
-        .text(&format!("{build:?}"))
+        .text(&format!("{build:?} {}", short_names::GIVE))
         // A new wasm-bindgen generates other JavaScript from the same module.
         .text(&tools::locked_version(repo, "wasm-bindgen")?)
         .path(compiled)?
@@ -123,7 +126,7 @@ fn generate(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     }
     step(&format!("Generating {} with wasm-bindgen and wasm-opt", build.out), || {
         bindgen(repo, build, compiled)?;
-        optimise(repo, build, &outputs.wasm)
+        optimise(repo, build, &outputs)
     })?;
     stamp.write()
 }
@@ -146,8 +149,10 @@ fn bindgen(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     bindgen.generate(&out).with_context(|| format!("wasm-bindgen could not read {}", compiled.display()))
 }
 
-fn optimise(repo: &Repo, build: &Build, wasm: &Path) -> anyhow::Result<()> {
+fn optimise(repo: &Repo, build: &Build, Outputs { wasm, js }: &Outputs) -> anyhow::Result<()> {
     let optimised = wasm.with_extension("opt");
-    npm::tool(repo, "binaryen/bin/wasm-opt").args(&build.wasm_opt).arg(wasm).arg("-o").arg(&optimised).run()?;
+    let wasm_opt = npm::tool(repo, "binaryen/bin/wasm-opt").args(&build.wasm_opt).arg(short_names::GIVE);
+    let printed = wasm_opt.arg(wasm).arg("-o").arg(&optimised).capture()?;
+    ShortNames::parse(&printed)?.write(js)?;
     fs::rename(&optimised, wasm).with_context(|| format!("replacing {}", wasm.display()))
 }

@@ -1,8 +1,7 @@
-//! Rules about dependencies and about the built module.
+//! Rules about dependencies.
 
 use anyhow::bail;
 
-use crate::manifest::Manifest;
 use crate::process::Program;
 use crate::repo::Repo;
 use crate::wasm;
@@ -20,20 +19,6 @@ pub(super) fn check_dependencies(repo: &Repo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An import from `env` is a C function nobody provides: the page would fail when it loads.
-pub(super) fn check_imports(repo: &Repo) -> anyhow::Result<()> {
-    let manifest = Manifest::load(repo)?;
-    wasm::build(repo, &manifest)?;
-    for build in &manifest.builds {
-        let module = wasm::outputs(repo, build)?.wasm;
-        let imports = Program::new(repo, "node").args(["-e", LIST_IMPORTS]).arg(&module).capture()?;
-        if let Some(import) = imports.lines().find(|line| line.starts_with("env ")) {
-            bail!("{} imports `{}` from `env`, which no page provides", module.display(), import.trim_start_matches("env "));
-        }
-    }
-    Ok(())
-}
-
 fn first_forbidden<'a>(tree: &str, forbidden: &[&'a str]) -> Option<&'a str> {
     let packages: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     forbidden.iter().copied().find(|name| packages.contains(name))
@@ -45,8 +30,6 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
     ("syncline-web", &["syncline-server"]),
     ("syncline-server", &["syncline-web"]),
 ];
-const LIST_IMPORTS: &str = "for (const { module, name } of WebAssembly.Module.imports(\
-    new WebAssembly.Module(require('node:fs').readFileSync(process.argv[1])))) console.log(module, name)";
 
 #[cfg(test)]
 mod tests {
