@@ -20,7 +20,7 @@ fields = { org_id = "string", user_id = "string" }
 policies = { read = "user_id = user", insert = "signed-in", update = "signed-in", delete = "signed-in" }
 
 [entities.Todo]
-fields = { title = "string", slug = { type = "string", optional = true, unique = true }, link = { type = "string", optional = true } }
+fields = { title = "string", slug = { type = "string", optional = true, unique = true }, link = { type = "string", optional = true }, done = { type = "bool", optional = true }, count = { type = "int", optional = true } }
 policies = { read = "signed-in", insert = "signed-in", update = "signed-in", delete = "signed-in" }
 
 [entities.Seat]
@@ -330,7 +330,7 @@ fn evaluate_change(
 fn fields(entity: &str) -> &'static [&'static str] {
     match entity {
         "members" => &["org_id", "user_id"],
-        "Todo" => &["link", "slug", "title"],
+        "Todo" => &["count", "done", "link", "slug", "title"],
         "Seat" => &["channel", "who"],
         "Message" => &["author", "channel", "text"],
         _ => &["owner", "text"],
@@ -350,8 +350,9 @@ fn inserted(entity: &str, user: Option<&str>, mut row: Row) -> Result<Row, &'sta
         row.insert(name.to_owned(), Value::from(user));
     }
     if entity == "Todo" {
-        row.entry("slug").or_insert(Value::Null);
-        row.entry("link").or_insert(Value::Null);
+        for optional in ["count", "done", "link", "slug"] {
+            row.entry(optional).or_insert(Value::Null);
+        }
     }
     Ok(row)
 }

@@ -11,7 +11,7 @@ use crate::engine::SharedTape;
 use crate::options::Options;
 use crate::random::Random;
 use crate::script::{AnswerRule, MessageRule, Script};
-use crate::world::{Event, TabId, World};
+use crate::world::{Event, LinkId, TabId, World};
 
 /// Who there is in a scenario. The last one does not keep to the protocol.
 const USERS: [&str; 3] = ["alice", "bob", "mallory"];
@@ -258,7 +258,14 @@ impl Stage {
                     }
                 }
             }
-            Step::Offline { device } => world.devices[number(device)?].partitioned_until = u64::MAX,
+            Step::Offline { device, unnoticed } => {
+                let number = number(device)?;
+                world.devices[number].partitioned_until = u64::MAX;
+                let links = world.tabs.values().filter(|tab| tab.device == number && !unnoticed).filter_map(|tab| tab.link);
+                for link in links.collect::<Vec<LinkId>>() {
+                    world.break_link(link);
+                }
+            }
             Step::Online { device } => {
                 let number = number(device)?;
                 world.devices[number].partitioned_until = world.now;

@@ -131,7 +131,12 @@ pub(super) enum Step {
         needs_database: bool,
     },
     /// A device reaches nobody.
-    Offline { device: String },
+    Offline {
+        device: String,
+        /// Whether its sockets look open all the same.
+        #[serde(default)]
+        unnoticed: bool,
+    },
     /// It reaches the server again.
     Online { device: String },
     /// The socket of a tab breaks.
