@@ -1,7 +1,6 @@
 //! Gives the program all its memory at the start when it is made for WebAssembly: Node 20 was seen to crash in its garbage
 //! collector while the memory grew.
 
-#[expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
