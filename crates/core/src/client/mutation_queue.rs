@@ -190,16 +190,7 @@ impl MutationQueue {
     }
 
     /// The first applied write that the stream has passed and that stands on no other.
-    ///
-    /// The outcome of an earlier write on the same row can come later than a page that holds both. Alone it would hide what the
-    /// page brought.
-    pub(crate) fn passed_by(&self, seq: u64) -> Option<(u64, QueuePlace)> {
-        let shows = |op_id: &OpId| {
-            self.find(op_id)
-                .and_then(|place| self.get(place))
-                .is_some_and(|other| !matches!(other.state, MutationState::Failed(_)))
-        };
-        let stands = |place: QueuePlace| self.get(place).is_some_and(|mutation| mutation.intent.after.iter().any(shows));
+    pub(crate) fn passed_by(&self, seq: u64, stands: &dyn Fn(QueuePlace) -> bool) -> Option<(u64, QueuePlace)> {
         self.applied.iter().take_while(|(last_seq, _)| *last_seq <= seq).find(|(_, place)| !stands(*place)).copied()
     }
 

@@ -421,7 +421,7 @@ impl Client {
         // Without a token everything is fetched again: the rows shown until then may be of another history, whose numbers say
         // nothing.
         while self.record.shown.token.is_some()
-            && let Some((seq, place)) = self.queue.passed_by(self.record.shown.seq)
+            && let Some((seq, place)) = self.queue.passed_by(self.record.shown.seq, &|place| self.stands_on_another(place))
         {
             dirty.append(&mut self.rows_of(place));
             let Some(mutation) = self.queue.remove(place) else { break };
@@ -441,6 +441,22 @@ impl Client {
         self.refresh_rows(&dirty);
         self.remove_from_queue(&replaced);
         removed
+    }
+
+    /// Whether an earlier write that may have been applied, too, is still shown on a row of this one.
+    ///
+    /// Its outcome can come later than a page that holds both. Alone it would hide what the page brought.
+    fn stands_on_another(&self, place: QueuePlace) -> bool {
+        let is_of_server = |place: QueuePlace| {
+            let state = self.queue.get(place).map(|mutation| &mutation.state);
+            matches!(state, Some(MutationState::Sent | MutationState::Applied(_)))
+        };
+        let changes = self.queue.get(place).map(|mutation| mutation.intent.changes.as_slice());
+        changes.unwrap_or_default().iter().any(|change| {
+            let entity = self.names.find(change.entity.as_str());
+            let row = entity.and_then(|entity| self.overlay.row(entity, change.row_id.as_str()));
+            row.and_then(|row| row.steps.iter().find(|(other, _)| is_of_server(*other))).is_some_and(|(first, _)| *first != place)
+        })
     }
 
     pub(super) fn rows_of(&mut self, place: QueuePlace) -> Vec<(super::EntityIndex, String)> {

@@ -152,42 +152,22 @@ tests! {
         script.welcome("stream", 5);
         script.pass(100);
         let second = script.sent().remove(1);
-        let row = |script: &mut Script| {
-            let delta: serde_json::Value = serde_json::from_str(&script.client.delta_json("Todo", 0)).unwrap();
-            (delta["rows"][0]["id"].as_str().unwrap().to_owned(), delta["rows"][0]["a"].clone())
-        };
-        let (id, _) = row(&mut script);
-        let replica: serde_json::Value = serde_json::from_slice(script.disk.now.replica.as_ref().unwrap()).unwrap();
-        let client_id = replica["client_id"].as_str().unwrap();
-        let change = |seq: u64, kind: &str, a: u64| {
-            let change = format!(r#"{{"seq":{seq},"entity":"Todo","row_id":"{id}","kind":"{kind}","data":{{"a":{a}}}}}"#);
-            let sum = syncline_protocol::change_checksum("Todo", &id, seq);
-            (format!(r#""changes":[{change}]"#), format!("{sum:016x}"))
-        };
-        // The server applied both; its answer got lost. A snapshot holds the first and does not say whose it is.
         script.give(closed(1006));
         script.wait_for_retry();
-        script.give(Input::SocketOpened);
-        script.welcome("resync", 7);
-        let (changes, sum) = change(6, "enter", 1);
-        let body = page(6, 6, r#","snapshot":{"start":true,"end":true}"#).replace("has_more\":false", "has_more\":true");
-        script.answer_pull_once(200, &body.replace(r#""changes":[]"#, &changes).replace("0000000000000000", &sum));
-        // The log holds the second.
-        let (changes, sum) = change(7, "update", 2);
-        let own = format!(
-            r#""transactions":[{{"op_id":"{second}","client_id":"{client_id}","issued_at":0,"committed_at":0,"schema":0,"first_seq":7,"last_seq":7}}]"#
-        );
-        let body = page(6, 7, "").replace(r#""changes":[]"#, &changes).replace(r#""transactions":[]"#, &own);
-        script.answer_pull_once(200, &body.replace("0000000000000000", &sum));
-        assert_eq!((script.client.status().seq, script.client.status().pending), (7, 1));
-        assert_eq!(row(&mut script).1, 2, "what was shown stays shown");
-        // Both were sent again with the greeting.
+        outcome_is_late(script, &second);
+    }
+
+    fn nor_one_that_was_made_after_the_outcome_and_before_a_crash() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
         let first = script.sent().remove(0);
-        let applied = |seq: u64| format!(r#""status":"applied","first_seq":{seq},"last_seq":{seq}"#);
-        script.outcomes(&[(&first, &applied(6)), (&second, &applied(7))]);
-        assert_eq!(row(&mut script).1, 2);
-        assert_eq!(script.client.mutations_json(), "[]");
-        assert!(script.disk.now.queue.is_empty());
+        script.outcomes(&[(&first, r#""status":"applied","first_seq":6,"last_seq":6"#)]);
+        script.touch_first();
+        script.pass(100);
+        let second = script.sent().remove(0);
+        outcome_is_late(Script::restarted(script.disk), &second);
     }
 
     fn writes_leave_the_queue_by_the_seqs_of_their_outcomes() {
@@ -281,4 +261,42 @@ tests! {
         script.expect(&["failed: OUTCOME_UNKNOWN", "synced 5"]);
         assert_eq!(script.client.status().failed, 1);
     }
+}
+
+/// The server applied an insert and an update of one row; its answers got lost. The device connects again.
+fn outcome_is_late(mut script: Script, second: &str) {
+    let row = |script: &mut Script| {
+        let delta: serde_json::Value = serde_json::from_str(&script.client.delta_json("Todo", 0)).unwrap();
+        (delta["rows"][0]["id"].as_str().unwrap().to_owned(), delta["rows"][0]["a"].clone())
+    };
+    let (id, _) = row(&mut script);
+    let replica: serde_json::Value = serde_json::from_slice(script.disk.now.replica.as_ref().unwrap()).unwrap();
+    let client_id = replica["client_id"].as_str().unwrap();
+    let change = |seq: u64, kind: &str, a: u64| {
+        let change = format!(r#"{{"seq":{seq},"entity":"Todo","row_id":"{id}","kind":"{kind}","data":{{"a":{a}}}}}"#);
+        let sum = syncline_protocol::change_checksum("Todo", &id, seq);
+        (format!(r#""changes":[{change}]"#), format!("{sum:016x}"))
+    };
+    // A snapshot holds the first and does not say whose it is.
+    script.give(Input::SocketOpened);
+    script.welcome("resync", 7);
+    let (changes, sum) = change(6, "enter", 1);
+    let body = page(6, 6, r#","snapshot":{"start":true,"end":true}"#).replace("has_more\":false", "has_more\":true");
+    script.answer_pull_once(200, &body.replace(r#""changes":[]"#, &changes).replace("0000000000000000", &sum));
+    // The log holds the second.
+    let (changes, sum) = change(7, "update", 2);
+    let own = format!(
+        r#""transactions":[{{"op_id":"{second}","client_id":"{client_id}","issued_at":0,"committed_at":0,"schema":0,"first_seq":7,"last_seq":7}}]"#
+    );
+    let body = page(6, 7, "").replace(r#""changes":[]"#, &changes).replace(r#""transactions":[]"#, &own);
+    script.answer_pull_once(200, &body.replace("0000000000000000", &sum));
+    assert_eq!((script.client.status().seq, script.client.status().pending), (7, 1));
+    assert_eq!(row(&mut script).1, 2, "what was shown stays shown");
+    // Both were sent again with the greeting.
+    let first = script.sent().remove(0);
+    let applied = |seq: u64| format!(r#""status":"applied","first_seq":{seq},"last_seq":{seq}"#);
+    script.outcomes(&[(&first, &applied(6)), (second, &applied(7))]);
+    assert_eq!(row(&mut script).1, 2);
+    assert_eq!(script.client.mutations_json(), "[]");
+    assert!(script.disk.now.queue.is_empty());
 }

@@ -35,6 +35,15 @@ impl Script {
         script
     }
 
+    /// The same device after a crash.
+    pub(crate) fn restarted(mut disk: Disk) -> Self {
+        let mut script = Self::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        script.give(Input::Opened(Box::new(disk.open())));
+        script.disk = disk;
+        script
+    }
+
     pub(crate) fn unstarted(paused: bool) -> Self {
         let mut config = ClientConfig::with_seed([7; 32]);
         config.start_paused = paused;
