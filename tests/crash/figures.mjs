@@ -14,6 +14,9 @@ export class Figures {
   wipes_reported = 0;
   recovered = 0;
   identity_forgotten = 0;
+  /** Kills after which the upgrade had to be done again, and such after which the new layout was there. */
+  upgrades_undone = 0;
+  upgrades_complete = 0;
   /** Starts at which the browser could not open its store. */
   unreadable = [];
   problems = [];
@@ -64,7 +67,8 @@ export class Figures {
 
 const EXAMPLES = 5;
 
-function spread(values) {
+/** The middle, the 99th percentile and the worst of some times. */
+export function spread(values) {
   if (values.length === 0) return null;
   const sorted = values.map(Math.round).sort((a, b) => a - b);
   const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];

@@ -1,7 +1,7 @@
 // Kills a browser again and again while a page writes, and looks for everything that was acknowledged.
 //
 //   node tests/crash/run.mjs --browser chromium|firefox [--kills N] [--seed S] [--wipe] [--two-tabs]
-//     [--during compaction|resync|bootstrap|recovery] [--json]
+//     [--during compaction|resync|bootstrap|recovery|upgrade] [--json]
 //
 // `cargo xtask crash` builds everything first and calls this. The seed fixes the writes and the moments of the kills; what a
 // browser does with them it does not fix.
@@ -15,6 +15,7 @@ import { serverProgram } from "../figures/stage/server.mjs";
 import { makeSite } from "../figures/stage/site.mjs";
 import { Channel } from "./channel.mjs";
 import { Figures } from "./figures.mjs";
+import { buildLaterPackage } from "./later_package.mjs";
 import { randomFrom } from "./page/random.js";
 import { Series } from "./series.mjs";
 
@@ -50,6 +51,10 @@ try {
   const site = join(folder, "site");
   await makeSite(site);
   await cp(join(dirname(fileURLToPath(import.meta.url)), "page"), site, { recursive: true });
+  if (during === "upgrade") {
+    await rm(join(site, "dist"), { recursive: true });
+    await buildLaterPackage(join(site, "dist"));
+  }
   while (figures.kills < kills) {
     const own = join(folder, `profile-${figures.kills}`);
     await mkdir(own);

@@ -14,8 +14,17 @@ const STARTS_MAX = 5;
 /** When the kill comes, after the first write that was acknowledged: as in the measurements of bare IndexedDB. */
 const KILL_MS = [60, 1650];
 /** The same after a page said that what is wanted goes on. */
-const KILL_MS_DURING = { compaction: [0, 30], resync: [0, 600], bootstrap: [0, 2000], recovery: [0, 400] };
+const KILL_MS_DURING = {
+  compaction: [0, 30],
+  resync: [0, 600],
+  bootstrap: [0, 2000],
+  recovery: [0, 400],
+  upgrade: [0, 900],
+};
 const ROWS_BEFORE = 20_000;
+const FILLED = new Set(["resync", "bootstrap", "upgrade"]);
+/** After the kill of a page that writes, the next start is killed in the middle of this. */
+const AT_NEXT_START = new Set(["recovery", "upgrade"]);
 
 export class Series {
   #options;
@@ -29,6 +38,8 @@ export class Series {
   #other;
   #app = "crash";
   #round = 0;
+  /** The version of the layout that pages open the database with; every upgrade takes the next one. */
+  #layout;
   /** What this device must hold. */
   #device = new Expected();
   /** What the server must hold in the end. */
@@ -36,6 +47,8 @@ export class Series {
   /** What was acknowledged before each tab began to open the replica. */
   #before = new Map();
   #browser;
+  /** Whether the last kill came while the layout was upgraded. */
+  #isUpgrading = false;
   /** Whether its database was lost and nothing was fetched since. */
   #lacksRows = false;
 
@@ -57,7 +70,8 @@ export class Series {
     try {
       this.#token = await signIn(this.#server.url, "ann");
       const other = await signIn(this.#server.url, "ben");
-      if (during === "resync" || during === "bootstrap") await prefill(this.#server.url, other, ROWS_BEFORE);
+      if (during === "upgrade") this.#layout = 1;
+      if (FILLED.has(during)) await prefill(this.#server.url, other, ROWS_BEFORE);
       this.#other = new OtherClient(this.#server.url, other, this.#random);
       this.#other.start();
       if (during !== "bootstrap") await this.#settleIn();
@@ -74,8 +88,10 @@ export class Series {
 
   /** A first visit that lasts until `localStorage`, where a token's identity is, was written to the disk. */
   async #settleIn() {
-    await this.#open({});
-    await this.#heard("acknowledged");
+    // An upgrade is to have something to do.
+    const finish = this.#options.during === "upgrade";
+    await this.#open({ finish });
+    await this.#heard(finish ? "finished" : "acknowledged");
     const late = performance.now() + SETTLED_MS_MAX;
     while (!isInLocalStorage(this.#options.browser, this.#profile, `syncline_${this.#app}_identities`)) {
       if (performance.now() > late) throw new Error("the browser did not write localStorage to the disk");
@@ -95,7 +111,9 @@ export class Series {
     this.#figures.acknowledged += acknowledged;
     this.#say(`kill ${this.#figures.kills}: ${acknowledged} writes acknowledged`);
     if (wipe || during === "recovery") await this.#wipe();
-    if (during === "recovery") await this.#killRecovery();
+    if (during === "recovery") this.#lacksRows = true;
+    if (during === "upgrade") this.#layout += 1;
+    if (AT_NEXT_START.has(during)) await this.#killNextStart();
     // The next replica is another one: this one is compared now.
     if (during === "bootstrap") await this.#finish();
   }
@@ -115,10 +133,10 @@ export class Series {
       await this.#open({ during, secondTab: twoTabs });
       const other = twoTabs && this.#heard("starting", "b");
       await this.#heard("acknowledged");
-      if (during && during !== "recovery") await this.#heard("moment");
+      if (during && !AT_NEXT_START.has(during)) await this.#heard("moment");
       await other;
     }
-    const [from, to] = during === "recovery" ? KILL_MS : (KILL_MS_DURING[during] ?? KILL_MS);
+    const [from, to] = AT_NEXT_START.has(during) ? KILL_MS : (KILL_MS_DURING[during] ?? KILL_MS);
     await pause(from + this.#random() * (to - from));
     if (twoTabs) await this.#killTab();
   }
@@ -136,15 +154,16 @@ export class Series {
     await pause(this.#random() * KILL_MS[1]);
   }
 
-  /** The next start makes the database anew and comes back from the second copy; it does not get far. */
-  async #killRecovery() {
-    this.#lacksRows = true;
+  /** The next start comes back from the second copy into a new database, or upgrades the one there is; it does not get far. */
+  async #killNextStart() {
+    const { during } = this.#options;
     this.#start({});
-    await this.#heard("starting");
-    const [from, to] = KILL_MS_DURING.recovery;
+    await this.#heard(during === "upgrade" ? "moment" : "starting");
+    const [from, to] = KILL_MS_DURING[during];
     await pause(from + this.#random() * (to - from));
     await this.#browser.kill();
     this.#figures.kills += 1;
+    this.#isUpgrading = during === "upgrade";
   }
 
   async #wipe() {
@@ -204,7 +223,16 @@ export class Series {
   #address(tab) {
     const seed = Math.floor(this.#random() * 2 ** 32);
     const round = this.#round;
-    const wishes = { origin: this.#channel.origin, app: this.#app, token: this.#token, tab, round, seed };
+    const layout = this.#layout;
+    const wishes = {
+      origin: this.#channel.origin,
+      app: this.#app,
+      token: this.#token,
+      tab,
+      round,
+      seed,
+      layout,
+    };
     return `${this.#server.url}/index.html?wishes=${encodeURIComponent(JSON.stringify(wishes))}`;
   }
 
@@ -227,6 +255,7 @@ export class Series {
     const expected = this.#before.get(report.tab) ?? new Expected();
     const isNamed = report.databases.some((name) => name.includes(`_${this.#app}_`));
     const isWiped = expected.size > 0 && !isNamed && report.seq === 0;
+    this.#judgeLayout(report);
     // Until its rows are fetched again a device has what waits in its queue, and no more.
     this.#lacksRows = (this.#lacksRows || isWiped) && report.seq === 0;
     const found = this.#lacksRows
@@ -254,6 +283,14 @@ export class Series {
     // A second tab opens while the first one writes on; only the first sees all there is.
     if (this.#lacksRows) this.#device = new Expected();
     else if (report.tab === "a") this.#device.learn(report, found.lost);
+  }
+
+  /** What is left of an upgrade that was killed: nothing, so that it is done again, or all of it. */
+  #judgeLayout({ layout: { upgrades, problems } }) {
+    if (this.#isUpgrading && upgrades > 0) this.#figures.upgrades_undone += 1;
+    else if (this.#isUpgrading) this.#figures.upgrades_complete += 1;
+    this.#isUpgrading = false;
+    this.#figures.torn.push(...problems);
   }
 
   /** Without its database a device has the queue alone; with what the server has it must be everything. */

@@ -4,6 +4,7 @@ import { createHmac } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { buildLaterPackage } from "../crash/later_package.mjs";
 import { startChromium } from "../figures/stage/chromium.mjs";
 import { serverProgram, startServer } from "../figures/stage/server.mjs";
 import { makeSite } from "../figures/stage/site.mjs";
@@ -40,12 +41,14 @@ export class Stage {
   #server;
   #contexts = [];
 
-  static async set() {
+  /** With `later`, pages can load a later version of the package, too. */
+  static async set({ later = false } = {}) {
     const stage = new Stage();
     stage.#folder = await mkdtemp(join(tmpdir(), "syncline-sessions-"));
     const site = join(stage.#folder, "site");
     const manifest = join(stage.#folder, "syncline.toml");
     await makeSite(site);
+    if (later) await buildLaterPackage(join(site, "later"));
     await writeFile(join(site, "blank.html"), "<!doctype html><title>Test</title>");
     await writeFile(manifest, MANIFEST);
     process.env.SYNCLINE_SESSIONS_SECRET = SECRET;
@@ -118,9 +121,12 @@ function preparePage(reconnectDelay) {
   window.errors = [];
   window.notices = [];
   window.asked = [];
-  window.make = async ({ storedToken, renewWith, getTokenBy, ...config }) => {
+  window.make = async ({ storedToken, renewWith, getTokenBy, layoutVersion, ...config }) => {
+    // The later package has as many versions of the layout as it is told; the released one has its own.
+    window.layoutVersion = layoutVersion;
+    const folder = layoutVersion === undefined ? "dist" : "later";
     const { createSyncEngine, defaultStorage } = await import(
-      new URL("/dist/index.js", location.origin).href
+      new URL(`/${folder}/index.js`, location.origin).href
     );
     if (storedToken !== undefined) {
       config.storage = defaultStorage();

@@ -58,6 +58,8 @@ pub(crate) enum Moment {
     Resync,
     /// It makes the database and fills it for the first time
     Bootstrap,
+    /// It upgrades the database to the layout of a later version, made for this test
+    Upgrade,
     /// It makes the database anew, after it was deleted, and comes back from the second copy of the queue
     Recovery,
 }

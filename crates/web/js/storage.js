@@ -12,6 +12,7 @@ import {
   load,
   OUTDATED,
   readQueue,
+  txOf,
   UNAVAILABLE,
 } from "./transaction.js";
 
@@ -437,8 +438,40 @@ class Copying {
   }
 }
 
-/** The version this build reads and writes. */
-const VERSION = 1;
+/** @typedef {import("./transaction.js").Tx} Tx */
+
+/**
+ * Leads from one version of the layout (`docs/storage.md`, "Versions") to the next. All of it is in the one transaction that the browser upgrades the database in, so that a
+ * crash leaves the old layout or the new one. It waits for nothing but requests of that transaction, and calls `next` after the last.
+ * @typedef {(database: IDBDatabase, tx: Tx, next: () => void) => void} Step
+ */
+
+/**
+ * Their number is the version that this build reads and writes. A released step is never changed: every version has a stored
+ * fixture in `tests/browser/fixtures/` that must open.
+ * @type {Step[]}
+ */
+const STEPS = [makeStores];
+
+/**
+ * Runs the steps that lead from a version to this one, each when the one before has ended.
+ * @param {IDBDatabase} database
+ * @param {Tx} tx
+ * @param {number} from
+ */
+function upgrade(database, tx, from) {
+  STEPS[from]?.(database, tx, () => upgrade(database, tx, from + 1));
+}
+
+/** @type {Step} */
+function makeStores(database, _tx, next) {
+  // All keys are out of line: WebKit was seen to fail when it puts a key into a value.
+  database.createObjectStore("entities");
+  database.createObjectStore("cursors");
+  database.createObjectStore("pendingMutations", { autoIncrement: true });
+  database.createObjectStore("journal", { autoIncrement: true });
+  next();
+}
 
 /**
  * Opens a database, making or upgrading it as needed.
@@ -450,7 +483,7 @@ const VERSION = 1;
 function openIndexedDb(name, mayMake, limitMs) {
   return new Promise((resolve, reject) => {
     if (!globalThis.indexedDB) throw new Failure(UNAVAILABLE, "this browser has no IndexedDB here");
-    const request = indexedDB.open(name, VERSION);
+    const request = indexedDB.open(name, STEPS.length);
     let isBlocked = false;
     let isAbandoned = false;
     /** @type {unknown} */
@@ -466,14 +499,18 @@ function openIndexedDb(name, mayMake, limitMs) {
       isBlocked = true;
     };
     request.onupgradeneeded = ({ oldVersion }) => {
+      const raw = /** @type {IDBTransaction} */ (request.transaction);
+      // Otherwise the browser would keep what was done so far, under the new version.
+      const fail = (/** @type {unknown} */ thrown) => {
+        failure = thrown;
+        raw.abort();
+      };
       try {
         // Writes that were stored would be missing from another database, and their keys would be given out again.
         if (oldVersion === 0 && !mayMake) throw new Failure(CLEARED, "site data was cleared");
-        upgrade(request.result, oldVersion);
+        upgrade(request.result, txOf(raw, waiting, fail), oldVersion);
       } catch (thrown) {
-        failure = thrown;
-        // Otherwise the browser would keep the stores that were made so far, under the new version.
-        request.transaction?.abort();
+        fail(thrown);
       }
     };
     request.onsuccess = () => {
@@ -501,22 +538,6 @@ function deleteDatabase(name) {
     request.onerror = () => resolve();
     request.onblocked = () => resolve();
   });
-}
-
-/**
- * Runs the steps that lead from a version to this one. A released step is never changed: every version has a stored
- * fixture in `tests/browser/fixtures/` that must open.
- * @param {IDBDatabase} database
- * @param {number} from
- */
-function upgrade(database, from) {
-  if (from < 1) {
-    // All keys are out of line: WebKit was seen to fail when it puts a key into a value.
-    database.createObjectStore("entities");
-    database.createObjectStore("cursors");
-    database.createObjectStore("pendingMutations", { autoIncrement: true });
-    database.createObjectStore("journal", { autoIncrement: true });
-  }
 }
 
 /**

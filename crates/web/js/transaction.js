@@ -166,8 +166,24 @@ export function transact(database, stores, durability, limitMs, issue) {
       // The quota shows here and not at the request: the bytes are counted when the transaction commits.
       reject(failure ?? raw.error ?? new Failure(UNAVAILABLE, "aborted by the browser"));
     };
-    /** @type {Tx["read"]} */
-    const read = (request, then) => {
+    try {
+      issue(txOf(raw, waiting, fail), found);
+    } catch (thrown) {
+      fail(thrown);
+    }
+  });
+}
+
+/**
+ * @param {IDBTransaction} raw
+ * @param {{ progress(): void }} waiting Hears of every answer.
+ * @param {(thrown: unknown) => void} fail Aborts the transaction.
+ * @returns {Tx}
+ */
+export function txOf(raw, waiting, fail) {
+  return {
+    store: (name) => raw.objectStore(name),
+    read(request, then) {
       request.onsuccess = () => {
         waiting.progress();
         try {
@@ -176,13 +192,8 @@ export function transact(database, stores, durability, limitMs, issue) {
           fail(thrown);
         }
       };
-    };
-    try {
-      issue({ store: (name) => raw.objectStore(name), read }, found);
-    } catch (thrown) {
-      fail(thrown);
-    }
-  });
+    },
+  };
 }
 
 /**

@@ -2,6 +2,8 @@
 
 import { watchCompaction } from "./compaction.js";
 import { createSyncEngine } from "./dist/index.js";
+import { problemsOf } from "./later_layout.js";
+import { upgrades } from "./layout_version.js";
 import { randomFrom } from "./random.js";
 import { acknowledged, tell, wishes } from "./reports.js";
 
@@ -27,7 +29,8 @@ async function run() {
   await tell("starting", {});
   const databases = await namesOfDatabases();
   const opened = await open();
-  const plan = await tell("opened", { ...opened, databases });
+  const layout = { upgrades, problems: await layoutProblems(opened) };
+  const plan = await tell("opened", { ...opened, databases, layout });
   // What is acknowledged in memory is not looked for later.
   if (opened.storage.kind !== "indexeddb") return;
   // Without a tie to this page it gets a process of its own.
@@ -48,6 +51,13 @@ async function namesOfDatabases() {
     problems.push(`databases: ${error}`);
     return [];
   }
+}
+
+/** What an upgrade that was carried out in part would have left. */
+async function layoutProblems({ storage }) {
+  if (wishes.layout === undefined || storage.kind !== "indexeddb") return [];
+  const own = (await namesOfDatabases()).filter((name) => name.includes(`_${wishes.app}_`));
+  return (await Promise.all(own.map((name) => problemsOf(name, wishes.layout)))).flat();
 }
 
 /**

@@ -54,7 +54,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "import", about: "real data: imported, synced to a browser, exported, compared", run: import },
     Suite {
         name: "sessions",
-        about: "sessions in several tabs, a module that traps, a store that is lost or full: in Chromium",
+        about: "sessions in several tabs, a module that traps, a store that is lost, full or newer: in Chromium",
         run: sessions,
     },
     Suite { name: "hostile", about: "portals, other versions and epochs, wrong clocks, no storage: in Chromium", run: hostile },
