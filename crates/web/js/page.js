@@ -59,11 +59,15 @@ export class Page {
     network.onBinary = (frame) => this.tell("[]", frame);
     this.#onTick = () => onEvent(TICK, "");
     // A hidden page's timers run once a minute and its sockets are cut at will, so it is woken when it is seen again.
-    this.#onLifecycle = () => globalThis.document?.hidden || onEvent(WAKE, "");
+    this.#onLifecycle = () => {
+      storage.wake();
+      globalThis.document?.hidden || onEvent(WAKE, "");
+    };
     // A page that sleeps keeps its lock, so it lets the lead go before.
     this.#onSleep = (/** @type {Event} */ event) => {
-      if (event.type === "freeze" || /** @type {PageTransitionEvent} */ (event).persisted)
-        onEvent(LEAD_LOST, "");
+      if (event.type !== "freeze" && !(/** @type {PageTransitionEvent} */ (event).persisted)) return;
+      storage.sleep();
+      onEvent(LEAD_LOST, "");
     };
     pages.add(this);
   }

@@ -88,6 +88,8 @@ export class Storage {
   #onQuiet;
   /** @type {Promise<void> | undefined} */
   #closing;
+  /** @type {(() => void)[] | undefined} What waits until the page runs again, while it sleeps. */
+  #whenAwake;
   /** Aborted when nothing is opened any more. */
   #over = new AbortController();
 
@@ -138,7 +140,21 @@ export class Storage {
    * @param {Uint8Array} [known] The replica record whose rows need not be read.
    */
   read(known) {
-    void this.#read(false, known?.slice());
+    const copy = known?.slice();
+    const read = () => void this.#read(false, copy);
+    if (this.#whenAwake === undefined) read();
+    else this.#whenAwake.push(read);
+  }
+
+  /** The page is about to be frozen: a transaction that it began now would keep the other tabs out. */
+  sleep() {
+    this.#whenAwake ??= [];
+  }
+
+  wake() {
+    const waiting = this.#whenAwake ?? [];
+    this.#whenAwake = undefined;
+    for (const read of waiting) read();
   }
 
   /** Takes the lead from a tab that does not answer, while somebody looks at this one. */

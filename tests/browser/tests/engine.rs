@@ -98,6 +98,25 @@ async fn a_second_engine_follows_and_takes_over() {
 }
 
 #[wasm_bindgen_test]
+async fn a_page_that_is_frozen_begins_no_transaction_before_it_runs_again() {
+    let app = unique_name("frozen");
+    let engine = TestEngine::open(&app, &none()).await;
+    let count = "globalThis.begin = IDBDatabase.prototype.transaction;
+         globalThis.begun = 0;
+         IDBDatabase.prototype.transaction = function () { begun += 1; return begin.apply(this, arguments) };
+         document.dispatchEvent(new Event('freeze'));
+         Promise.resolve().then(() => {}).then(() => begun)";
+    // What it began now would stay open, and keep out the tab that takes the lead.
+    assert_eq!(eval_async(count).await, 0);
+    assert_eq!(engine.status()["leads"], false);
+    eval("document.dispatchEvent(new Event('resume'))");
+    engine.status_that("of a leader", |status| status["leads"] == true).await;
+    engine.insert("Todo", &json!({ "title": "later" })).await;
+    assert_ne!(eval("begun"), 0);
+    eval("IDBDatabase.prototype.transaction = begin");
+}
+
+#[wasm_bindgen_test]
 async fn after_a_panic_another_engine_may_lead() {
     let app = unique_name("panic");
     let first = TestEngine::open(&app, &none()).await;

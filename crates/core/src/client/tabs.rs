@@ -20,8 +20,9 @@ use crate::planted;
 
 /// How long a tab that needs the leader waits for a sign of it, in milliseconds.
 const LEADER_MS_MAX: u64 = 3_000;
-/// How long after a sign of the leader a tab with unsent writes asks again, in milliseconds.
-const ASK_AGAIN_MS: u64 = 10_000;
+/// How long after a sign of the leader a tab with unsent writes asks again, in milliseconds: with the wait for an answer less than
+/// the 10 s in which another tab is to lead.
+const ASK_AGAIN_MS: u64 = 5_000;
 /// What another tab did or said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TabMessage {
