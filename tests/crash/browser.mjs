@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CHROMIUM_ARGUMENTS } from "../chromium_arguments.mjs";
+import { DebuggingPipe } from "./debugging_pipe.mjs";
 
 const CLOSE_MS_MAX = 15_000;
 const GONE_MS_MAX = 15_000;
@@ -65,9 +66,11 @@ export class Browser {
   #profile;
   #child;
   #gone;
+  /** Speaks to the browser, if it was started to be spoken to. @type {DebuggingPipe | undefined} */
+  debugging;
 
-  /** Starts one on the profile and opens the address in a tab. */
-  constructor(name, profile, url) {
+  /** Starts one on the profile and opens the address in a tab; `isDebugged` is for Chromium alone. */
+  constructor(name, profile, url, isDebugged = false) {
     this.#kind = BROWSERS[name];
     this.#profile = profile;
     this.#kind.prepare(profile);
@@ -76,8 +79,11 @@ export class Browser {
     mkdirSync(TMPDIR, { recursive: true });
     const env = { ...process.env, TMPDIR, MOZ_CRASHREPORTER_DISABLE: "1", MOZ_HEADLESS: "1" };
     // A group of its own: it is killed without asking who belongs to it.
-    const options = { stdio: "ignore", detached: true, env };
-    this.#child = spawn(this.#kind.program(), this.#kind.start(profile, url), options);
+    const pipe = isDebugged ? { stdio: DebuggingPipe.STDIO, more: DebuggingPipe.ARGUMENTS } : {};
+    const options = { stdio: pipe.stdio ?? "ignore", detached: true, env };
+    const given = [...(pipe.more ?? []), ...this.#kind.start(profile, url)];
+    this.#child = spawn(this.#kind.program(), given, options);
+    if (isDebugged) this.debugging = new DebuggingPipe(this.#child);
     this.#gone = once(this.#child, "exit");
     this.#gone.catch(() => {});
   }
@@ -93,9 +99,20 @@ export class Browser {
 
   /** Kills one process that runs a page; `choose` picks from their number. Gives whether there was one. */
   killTab(choose) {
-    const tabs = this.#processes().filter(({ line }) => this.#kind.isTab(line));
+    const tabs = this.tabs();
     if (tabs.length === 0) return false;
-    return signal(tabs[choose(tabs.length)].pid, "SIGKILL");
+    return this.killProcess(tabs[choose(tabs.length)]);
+  }
+
+  /** The processes that run pages. */
+  tabs() {
+    const all = this.#processes().filter(({ line }) => this.#kind.isTab(line));
+    return all.map(({ pid }) => pid);
+  }
+
+  /** Kills one of them. */
+  killProcess(pid) {
+    return signal(pid, "SIGKILL");
   }
 
   /** Ends it as its user would. */

@@ -1,4 +1,4 @@
-//! `cargo xtask crash`: real browsers, killed at random moments while a page writes.
+//! `cargo xtask crash`: real browsers, killed at random moments while a page writes, and tabs that take the place of others.
 
 use clap::{Args, ValueEnum};
 
@@ -30,6 +30,9 @@ pub(crate) struct Wishes {
     /// Kill while this goes on
     #[arg(long, value_enum)]
     during: Option<Moment>,
+    /// Instead take the leading tab away this often in each way, and measure how long the next one needs
+    #[arg(long, value_name = "TIMES", conflicts_with_all = ["kills", "wipe", "two_tabs", "during"])]
+    handover: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,7 +41,7 @@ pub(crate) struct Wishes {
 impl Wishes {
     /// So many kills and nothing else out of the ordinary.
     pub(crate) const fn short(browser: Killed, kills: u32) -> Self {
-        Self { browser, kills, seed: None, wipe: false, two_tabs: false, during: None, json: false }
+        Self { browser, kills, seed: None, wipe: false, two_tabs: false, during: None, handover: None, json: false }
     }
 }
 
@@ -77,17 +80,25 @@ pub(crate) fn run(repo: &Repo, wishes: Wishes) -> anyhow::Result<()> {
     // A judge that sees nothing would pass everything.
     Program::new(repo, "node").args(["--test", "tests/crash/expected.test.mjs"]).run()?;
 
-    let mut node = Program::new(repo, "node")
-        .args(["tests/crash/run.mjs", "--browser", browser.name(), "--kills"])
-        .arg(wishes.kills.to_string())
-        .args(wishes.wipe.then_some("--wipe"))
-        .args(wishes.two_tabs.then_some("--two-tabs"))
-        .args(wishes.json.then_some("--json"));
+    let mut node = match wishes.handover {
+        Some(times) => Program::new(repo, "node").args(["tests/crash/handover.mjs", "--times"]).arg(times.to_string()),
+        None => kills(repo, wishes),
+    };
+    node = node.args(["--browser", browser.name()]).args(wishes.json.then_some("--json"));
     if let Some(seed) = wishes.seed {
         node = node.arg("--seed").arg(seed.to_string());
     }
-    if let Some(moment) = wishes.during.and_then(|moment| moment.to_possible_value()) {
-        node = node.arg("--during").arg(moment.get_name());
-    }
     node.env("SYNCLINE_SERVER_BIN", program).envs(browsers::environment(repo, browser)?).run_shown()
+}
+
+fn kills(repo: &Repo, wishes: Wishes) -> Program {
+    let node = Program::new(repo, "node")
+        .args(["tests/crash/run.mjs", "--kills"])
+        .arg(wishes.kills.to_string())
+        .args(wishes.wipe.then_some("--wipe"))
+        .args(wishes.two_tabs.then_some("--two-tabs"));
+    match wishes.during.and_then(|moment| moment.to_possible_value()) {
+        Some(moment) => node.arg("--during").arg(moment.get_name()),
+        None => node,
+    }
 }

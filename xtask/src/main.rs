@@ -71,7 +71,7 @@ enum Action {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         times: u32,
     },
-    /// Kill a browser again and again while a page writes, and look for everything that was acknowledged
+    /// Kill a browser again and again while a page writes, and look for everything that was acknowledged; or measure handovers of tabs
     Crash(crash::Wishes),
     /// Simulate client and server with every fault, seed by seed
     Sim(sim::Wishes),
