@@ -5,12 +5,30 @@ import type { Lost } from "./raw.ts";
 
 /** Everything that the files of a folder say. */
 export async function readLost(folder: FileSystemDirectoryHandle): Promise<Lost> {
-  const files: Entry[][] = [];
-  for await (const entry of folder.values()) {
-    if (entry.kind === "file")
-      files.push(decode(new Uint8Array(await (await entry.getFile()).arrayBuffer())));
+  // A tab that lives may put a new file in the place of its old one meanwhile, and what saw neither would miss its writes.
+  for (let before = await namesIn(folder); ; ) {
+    const files = await Promise.all(before.map((name) => read(folder, name)));
+    const now = await namesIn(folder);
+    if (now.join() === before.join()) return merge(files);
+    before = now;
   }
-  return merge(files);
+}
+
+async function namesIn(folder: FileSystemDirectoryHandle): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { kind, name } of folder.values()) if (kind === "file") names.push(name);
+  return names.sort();
+}
+
+async function read(folder: FileSystemDirectoryHandle, name: string): Promise<Entry[]> {
+  try {
+    const file = await (await folder.getFileHandle(name)).getFile();
+    return decode(new Uint8Array(await file.arrayBuffer()));
+  } catch (error) {
+    // It was replaced; the names have changed then.
+    if ((error as Error).name === "NotFoundError") return [];
+    throw error;
+  }
 }
 
 /**
