@@ -29,6 +29,8 @@ pub(crate) struct Write {
     pub(crate) durable: bool,
     /// Whether it was said to be applied.
     pub(crate) confirmed: bool,
+    /// Whether it came to nothing with another one before either was sent.
+    pub(crate) undone: bool,
     /// Whether it was said to have failed.
     pub(crate) failed: bool,
     /// All that was ever said to stand for it.
@@ -54,6 +56,7 @@ impl Write {
             rows,
             durable: false,
             confirmed: false,
+            undone: false,
             failed: false,
             successors: BTreeSet::new(),
             replaced_by: None,
@@ -178,18 +181,22 @@ impl World {
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.confirmed = true;
         if seq == 0 {
-            // It came to nothing with another one before either was sent.
+            write.undone = true;
             write.settled = true;
             return;
         }
         let (tenant, device, identity) = (tenant_of(&write.identity).to_owned(), write.device, write.identity.clone());
+        let restored = self.service.lives.len() > 1;
         let mut is_true = false;
         let mut next = Some(op_id.to_string());
         while let Some(one) = next.filter(|_| !is_true) {
             let applied = self.service.lives.iter().filter_map(|life| life.outcome(&tenant, &one));
             let mut places = applied.filter(|outcome| outcome.applied).map(|outcome| outcome.last_seq);
-            is_true = places.any(|place| place == seq || (place < seq && !is_exact));
-            // A tab that slept finds neither a write nor what stood for it, and knows that this was applied.
+            // A tab that slept sees that the write has left the queue, and knows no more than what the rows contain now: also of
+            // one that a restored backup has lost since, or that came to nothing with another one.
+            is_true = places.any(|place| place == seq || (!is_exact && (place < seq || restored)))
+                || (!is_exact && self.writes.get(&one).is_some_and(|write| write.undone));
+            // It finds neither a write nor what stood for it, and knows that this was applied.
             next = self.stands_for(device, &identity, &one);
         }
         assert!(is_true, "I20: {op_id} is said to be applied at {seq}, and is not");

@@ -84,12 +84,19 @@ impl World {
             let mut next = Some(gone.clone());
             let (mut is_known, mut slept) = (false, false);
             while let Some(one) = next.filter(|_| !is_known) {
-                let lives = lives.iter().filter_map(|number| self.service.lives.get(*number));
                 let tenant = identity.tenant_id.as_deref().unwrap_or_default();
-                let mut outcomes = lives.filter_map(|life| life.outcome(tenant, &one));
-                let in_base = outcomes.any(|outcome| outcome.applied && outcome.last_seq <= seq);
                 let fate = tab.fates.get(&one);
+                let mut applied = self.service.lives.iter().enumerate().filter_map(|(number, life)| {
+                    let outcome = life.outcome(tenant, &one).filter(|outcome| outcome.applied)?;
+                    Some((lives.contains(&number), outcome.last_seq))
+                });
+                // A tab that slept hears of a write that was applied and that a restored backup has lost since.
+                let slept_long = fate == Some(&Fate::Confirmed);
+                let in_base = applied.any(|(is_its_life, place)| if is_its_life { place <= seq } else { slept_long });
+                // Nor does it know that one came to nothing with another one.
+                let is_undone = slept_long && self.writes.get(&one).is_some_and(|write| write.undone);
                 is_known = in_base
+                    || is_undone
                     || listed.contains_key(&one)
                     || tab.discarded.contains(&one)
                     || matches!(fate, Some(Fate::Removed | Fate::Lost | Fate::Undone));

@@ -310,7 +310,10 @@ impl Client {
         self.replace_formers(&mutation, dirty);
         let Some(place) = self.queue.find(&mutation.intent.op_id) else {
             let op_id = mutation.intent.op_id.clone();
+            // The word of it may come after the one of what took its place.
+            let is_replaced = || !self.queue.places(&|other| other.stands_for.contains(&op_id)).is_empty();
             if mutation.key().and_then(|key| self.tabs.mirror.departure(key)).is_none()
+                && !(self.storage.is_open() && is_replaced())
                 && let Some(place) = self.queue.push(Box::new(mutation))
             {
                 dirty.append(&mut self.overlay_insert(place));

@@ -19,7 +19,8 @@ impl Client {
     /// Queues a failed write again, as a new one at the end of the queue; gives its op_id. What was held goes on behind it.
     ///
     /// # Errors
-    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view.
+    /// When no write has this op_id, or it has not failed, or its changes no longer fit the view, or a newer version has the
+    /// database.
     pub fn retry(&mut self, now: Timestamp, op_id: &OpId) -> Result<OpId, ClientError> {
         self.edit(now, op_id, Vec::new()).map(|accepted| accepted.op_id)
     }
@@ -54,7 +55,7 @@ impl Client {
     /// Discards a write that failed or was not sent yet. What depended on it goes on without it, or fails.
     ///
     /// # Errors
-    /// When no write has this op_id, or it is on its way.
+    /// When no write has this op_id, or it is on its way, or a newer version has the database.
     pub fn remove(&mut self, now: Timestamp, op_id: &OpId) -> Result<(), ClientError> {
         let place = self.withdrawable(now, op_id, false)?;
         let all = self.with_dependents(place, &[]);
@@ -77,6 +78,9 @@ impl Client {
     /// Finds a write that the server does not have; asked for, only one that failed.
     fn withdrawable(&mut self, now: Timestamp, op_id: &OpId, only_failed: bool) -> Result<QueuePlace, ClientError> {
         self.set_now(now);
+        if self.tabs.refuses_writes {
+            return Err(ClientError::Outdated);
+        }
         let found = self.queue.find(op_id).and_then(|place| Some((place, self.queue.get(place)?)));
         let Some((place, mutation)) = found else { return Err(ClientError::UnknownMutation(op_id.as_str().to_owned())) };
         let failed = matches!(mutation.state, MutationState::Failed(_));

@@ -1,7 +1,7 @@
 //! What one tab makes of what the others do, line by line.
 
 use serde_json::{Value, json};
-use syncline_core::client::{Former, Input, NewChange, StorageFailure, StorageKind, StoredValue, TabMessage};
+use syncline_core::client::{ClientError, Former, Input, NewChange, StorageFailure, StorageKind, StoredValue, TabMessage};
 use syncline_protocol::{ChangeKind, OpId, Timestamp};
 
 use crate::node::alice;
@@ -204,5 +204,33 @@ tests! {
         script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Stored(kind, vec![2]) });
         assert_eq!(script.told, [format!("{op_id} at 6")]);
         assert_eq!(script.client.mutations_json(), "[]");
+    }
+
+    fn a_late_word_about_a_write_does_not_bring_it_back_beside_what_stands_for_it() {
+        let (mut script, _) = follower_with_a_write();
+        // This tab reads what another one put in the place of a write of which it has not heard yet.
+        let stands_for = format!(r#""stands_for":["{:0>32}"],"error""#, 77);
+        let record = String::from_utf8(foreign_record("88")).unwrap().replace(r#""error""#, &stands_for);
+        script.disk.now.queue.insert(3, record.into_bytes());
+        let said = || TabMessage::Said(r#"{"say":"ask","schema":0}"#.to_owned());
+        script.give(Input::TabHeard { tab: 8, number: 2, message: said() });
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.told.clear();
+        let kind = StorageKind::Enqueue { records: vec![foreign_record("77")], formers: Vec::new() };
+        script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Stored(kind, vec![2]) });
+        assert_eq!(script.told, Vec::<String>::new());
+        assert!(!script.client.mutations_json().contains(&format!("{:0>32}", 77)), "{}", script.client.mutations_json());
+    }
+
+    fn a_tab_whose_database_went_to_a_newer_version_discards_nothing() {
+        let (mut script, op_id) = follower_with_a_write();
+        script.give(Input::OpenFailed(StorageFailure::Outdated));
+        script.told.clear();
+        // Whoever has the database may have sent it.
+        assert_eq!(script.client.remove(Timestamp(script.now), &op_id), Err(ClientError::Outdated));
+        assert_eq!(script.client.edit(Timestamp(script.now), &op_id, Vec::new()).unwrap_err(), ClientError::Outdated);
+        script.drain();
+        assert!(script.told.is_empty());
+        assert!(script.client.mutations_json().contains(op_id.as_str()));
     }
 }
