@@ -262,15 +262,20 @@ impl World {
         // What a backup does not have any more the application was told of.
         let restored = self.service.lives.len() > 1;
         let mut next = Some(op_id.to_owned());
+        let (mut is_marked, mut is_unwanted) = (false, false);
         while let Some(one) = next {
             let write = self.writes.get(&one);
+            is_unwanted |= write.is_some_and(|write| write.is_unwanted);
             let was_told = write.is_some_and(|write| write.settled || (restored && write.confirmed));
             let disk = self.devices[device].disk(identity);
             // A tab may end between a fold and the word about it; and what another one made of the write may have ended with that.
             let folded = disk.folded.get(&one);
             next = folded.cloned().flatten().or_else(|| write.and_then(|write| write.replaced_by.clone()));
             let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
-            if at_server || was_told || folded == Some(&None) || disk.now_holds(&one) {
+            // Whoever discarded it is told when the mark is on disk, in the place of what was sent or failed.
+            is_marked |= disk.discarded.contains(&one) || write.is_some_and(|write| write.failed);
+            let is_discarded = is_marked && is_unwanted;
+            if at_server || was_told || is_discarded || folded == Some(&None) || disk.now_holds(&one) {
                 return true;
             }
         }

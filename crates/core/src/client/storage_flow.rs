@@ -48,6 +48,8 @@ pub(super) struct QueueUpdate {
     remove: Vec<u64>,
     /// Rejected writes that the records tell of: once these are on disk the server need not remember.
     processed: Vec<OpId>,
+    /// Writes whose records become marks: the application is told when they have.
+    discarded: Vec<OpId>,
     /// Whether the application knows that the disk refused a part of it.
     told: bool,
 }
@@ -87,6 +89,8 @@ pub(super) enum Purpose {
     Queue(QueueUpdate),
     /// A record discarded by a tab that does not lead, and the write that it was, if that is to be told of.
     Discard(u64, Option<Box<Mutation>>),
+    /// Marks of discarded writes, given to the disk by a tab that leads no longer: if they are there, it is to be told.
+    Tell(Vec<OpId>),
     /// Nothing depends on the reply.
     Tidy,
 }
@@ -183,10 +187,12 @@ impl StorageFlow {
         self.written = None;
         self.committing = false;
         for (_, purpose) in &mut self.requests {
-            if !matches!(purpose, Purpose::Enqueue(_) | Purpose::Discard(..)) {
+            *purpose = match core::mem::replace(purpose, Purpose::Tidy) {
+                kept @ (Purpose::Enqueue(_) | Purpose::Discard(..)) => kept,
+                Purpose::Queue(update) => Purpose::Tell(update.discarded),
                 // Whoever leads reads what became of it.
-                *purpose = Purpose::Tidy;
-            }
+                _ => Purpose::Tidy,
+            };
         }
         self.commits.clear();
         self.owed = QueueUpdate::default();
@@ -274,7 +280,7 @@ impl Client {
     pub(super) fn repeat_queue_update(&mut self) {
         let update = core::mem::take(&mut self.storage.owed);
         if !self.storage.has_disk {
-            return;
+            return self.tell_discarded(update.discarded);
         }
         // What becomes of other records is the leader's to say.
         if self.tabs.leads && !(update.put.is_empty() && update.remove.is_empty()) {
@@ -285,15 +291,14 @@ impl Client {
     }
 
     /// Puts the mark of a discarded write in the place of a record. A tab that does not lead does so only if the record is
-    /// still this one: the leader may be sending the write.
+    /// still this one: the leader may be sending the write. So may a newer leader of which this one has not heard: the
+    /// application is told when the disk took the mark.
     pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mark: Vec<u8>, told: Option<&Mutation>) {
         self.left_queue(Some(key));
         if self.tabs.leads {
             self.storage.owed.forget_record(key);
             self.storage.owed.put.push((key, mark));
-            if let Some(mutation) = told {
-                self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id.clone() });
-            }
+            self.storage.owed.discarded.extend(told.map(|mutation| mutation.intent.op_id.clone()));
             return self.repeat_queue_update();
         }
         let told = told.map(|mutation| Box::new(mutation.clone()));
@@ -327,6 +332,7 @@ impl Client {
             // The tab that took the replica over decides about its records.
             return;
         }
+        self.tell_discarded(core::mem::take(&mut update.discarded));
         if !core::mem::replace(&mut update.told, true) {
             let (code, reason) = explain(failure);
             let message = ["a write that failed or was discarded may come back after a reload: ", &reason].concat();
@@ -337,6 +343,12 @@ impl Client {
         update.remove.append(&mut owed.remove);
         update.processed.append(&mut owed.processed);
         *owed = update;
+    }
+
+    fn tell_discarded(&mut self, discarded: Vec<OpId>) {
+        for op_id in discarded {
+            self.notify(Event::MutationRemoved { op_id });
+        }
     }
 
     /// Asks for something that nothing depends on.
@@ -422,11 +434,15 @@ impl Client {
                 Err(_) => self.storage.compaction_is_off(),
             },
             Purpose::Queue(update) => match result {
-                Ok(_) => self.push.report_processed(update.processed),
+                Ok(_) => {
+                    self.tell_discarded(update.discarded);
+                    self.push.report_processed(update.processed);
+                }
                 Err(failure) => self.queue_update_failed(update, &failure),
             },
             Purpose::Discard(key, mutation) => self.discarded(key, mutation, &result),
-            Purpose::Tidy => {}
+            Purpose::Tell(discarded) if result.is_ok() => self.tell_discarded(discarded),
+            Purpose::Tell(_) | Purpose::Tidy => {}
         }
     }
 

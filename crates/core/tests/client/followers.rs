@@ -233,4 +233,22 @@ tests! {
         assert!(script.told.is_empty());
         assert!(script.client.mutations_json().contains(op_id.as_str()));
     }
+
+    fn a_leader_that_slept_says_that_a_write_is_discarded_when_the_disk_has_done_so() {
+        let mut script = Script::new();
+        script.write();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        script.told.clear();
+        // Another tab leads since, and has sent it; this one has not heard of that.
+        let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
+        script.disk.now.queue.insert(1, sent.into_bytes());
+        script.disk.now.fence += 1;
+        script.client.remove(Timestamp(script.now), &op_id).unwrap();
+        assert!(script.told.is_empty());
+        script.drain();
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        assert!(script.told.is_empty(), "nobody said that it is discarded");
+        assert!(script.client.mutations_json().contains(op_id.as_str()));
+    }
 }
