@@ -101,7 +101,7 @@ impl World {
             }
             ClientEvent::MutationReplaced { op_id, by } => {
                 tab.dirty = true;
-                self.replaced(op_id, by);
+                self.replaced(id, op_id, by);
             }
             ClientEvent::MutationFailed { op_id, .. } => {
                 tab.dirty = true;
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// What becomes of `by` becomes of `op_id` from now on.
-    fn replaced(&mut self, op_id: &OpId, by: &OpId) {
+    fn replaced(&mut self, tab: TabId, op_id: &OpId, by: &OpId) {
         let issue = self.writes.len() as u64;
         if let Some(former) = self.writes.get_mut(by.as_str()) {
             // Another tab was faster: what was to be replaced counts again.
@@ -171,7 +171,8 @@ impl World {
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.replaced_by = Some(by.to_string());
         write.successors.insert(by.to_string());
-        let (device, tab, identity, rows) = (write.device, write.tab, write.identity.clone(), write.rows.clone());
+        let (device, identity, rows) = (write.device, write.identity.clone(), write.rows.clone());
+        // Made by the tab that is told first.
         let made = || Write { is_derived: true, ..Write::new(device, tab, identity, issue, rows) };
         self.writes.entry(by.to_string()).or_insert_with(made);
     }

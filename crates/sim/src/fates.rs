@@ -92,7 +92,8 @@ impl World {
                 });
                 // A tab that slept hears of a write that was applied and that a restored backup has lost since.
                 let slept_long = fate == Some(&Fate::Confirmed);
-                let in_base = applied.any(|(is_its_life, place)| if is_its_life { place <= seq } else { slept_long });
+                let may_be_lost = slept_long && self.service.lives.len() > 1;
+                let in_base = applied.any(|(is_its_life, place)| (is_its_life && place <= seq) || may_be_lost);
                 // Nor does it know that one came to nothing with another one.
                 let is_undone = slept_long && self.writes.get(&one).is_some_and(|write| write.undone);
                 is_known = in_base
