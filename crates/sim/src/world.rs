@@ -9,6 +9,7 @@ use syncline_server::local_server::Said;
 use crate::byzantine::Mallory;
 use crate::checks::Write;
 use crate::device::Device;
+use crate::disk::Queued;
 use crate::options::Options;
 use crate::random::Random;
 use crate::script::Script;
@@ -336,7 +337,7 @@ impl World {
             let Some(identity) = status.identity else { return false };
             // What another tab left on the disk without a word, the leader finds when it looks again.
             let is_left = self.devices[tab.device].disks.get(&(identity.user_id.clone(), identity.tenant_id.clone()));
-            all &= is_left.is_none_or(|disk| disk.now.queue.values().all(|record| record.is_mark()));
+            all &= is_left.is_none_or(|disk| disk.now.queue.values().all(Queued::is_mark));
             let head = self.service.life().head(identity.tenant_id.as_deref().unwrap_or_default());
             let done = status.connection == Connection::Live
                 && status.storage == StorageState::Indexeddb

@@ -188,10 +188,10 @@ impl StorageFlow {
         self.committing = false;
         for (_, purpose) in &mut self.requests {
             *purpose = match core::mem::replace(purpose, Purpose::Tidy) {
-                kept @ (Purpose::Enqueue(_) | Purpose::Discard(..)) => kept,
+                kept @ (Purpose::Enqueue(_) | Purpose::Discard(..) | Purpose::Tell(_)) => kept,
                 Purpose::Queue(update) => Purpose::Tell(update.discarded),
                 // Whoever leads reads what became of it.
-                _ => Purpose::Tidy,
+                Purpose::Mark | Purpose::Commit { .. } | Purpose::Compact(_) | Purpose::Tidy => Purpose::Tidy,
             };
         }
         self.commits.clear();
