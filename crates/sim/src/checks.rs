@@ -164,9 +164,17 @@ impl World {
     /// What becomes of `by` becomes of `op_id` from now on.
     fn replaced(&mut self, tab: TabId, op_id: &OpId, by: &OpId) {
         let issue = self.writes.len() as u64;
-        if let Some(former) = self.writes.get_mut(by.as_str()) {
+        let mut last = by.as_str();
+        while let Some(next) = self.writes.get(last).and_then(|write| write.replaced_by.as_deref())
+            && last != op_id.as_str()
+        {
+            last = next;
+        }
+        if last == op_id.as_str()
+            && let Some(former) = self.writes.get_mut(by.as_str())
+        {
             // Another tab was faster: what was to be replaced counts again.
-            former.replaced_by.take_if(|now| now == op_id.as_str());
+            former.replaced_by = None;
         }
         let Some(write) = self.writes.get_mut(op_id.as_str()) else { return };
         write.replaced_by = Some(by.to_string());

@@ -65,11 +65,15 @@ impl World {
         // What a restored backup lost is sent again, and may fail this time.
         let restored = self.service.lives.len() > 1;
         let Some(tab) = self.tabs.get_mut(&id) else { return };
-        if let Fate::Replaced(by) = &fate
-            && tab.fates.get(by) == Some(&Fate::Replaced(op_id.to_owned()))
-        {
-            // Another tab was faster: what was to be replaced counts again.
-            tab.fates.remove(by);
+        if let Fate::Replaced(by) = &fate {
+            let mut last = by;
+            while let Some(Fate::Replaced(next)) = tab.fates.get(last).filter(|_| last != op_id) {
+                last = next;
+            }
+            if last == op_id {
+                // Another tab was faster: what was to be replaced counts again.
+                tab.fates.remove(by);
+            }
         }
         let before = tab.fates.insert(op_id.to_owned(), fate.clone());
         let fits = before.as_ref().is_none_or(|before| restored || fate.may_follow(before));
