@@ -48,7 +48,8 @@ export class Figures {
     ];
     const bad = names.filter((name) => this[name].length > 0);
     // A page that was killed while it came back has told nobody, and may have come back all the same.
-    const [least, most] = during === "recovery" ? [0, Number.POSITIVE_INFINITY] : [this.wiped, this.wiped];
+    const isKilledAtStart = during === "recovery" || during === "upgrade";
+    const [least, most] = isKilledAtStart ? [0, Number.POSITIVE_INFINITY] : [this.wiped, this.wiped];
     if (this.wipes_reported < least || this.wipes_reported > most) bad.push("wipes_reported");
     return bad;
   }

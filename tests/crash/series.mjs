@@ -254,7 +254,8 @@ export class Series {
     }
     const expected = this.#before.get(report.tab) ?? new Expected();
     const isNamed = report.databases.some((name) => name.includes(`_${this.#app}_`));
-    const isWiped = expected.size > 0 && !isNamed && report.seq === 0;
+    // A page that was killed in its upgrade may have made the database that is there, in place of one that was lost.
+    const isWiped = expected.size > 0 && (!isNamed || this.#isUpgrading) && report.seq === 0;
     this.#judgeLayout(report);
     // Until its rows are fetched again a device has what waits in its queue, and no more.
     this.#lacksRows = (this.#lacksRows || isWiped) && report.seq === 0;
