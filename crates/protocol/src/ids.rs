@@ -1,6 +1,6 @@
 //! Newtypes for the names and numbers that travel: a bare string in a signature would be a question.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -10,18 +10,14 @@ use crate::json::{Reader, finish, hex_digit};
 use crate::{ErrorCode, limits};
 
 /// Why a string is no id.
-// Quoted as it stands: `{:?}` would bring tables of Unicode into every page.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdError {
     /// Not a row id.
-    #[error("\"{0}\" is no row id: 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ + = -")]
     Row(String),
     /// Not an entity or field name.
-    #[error("\"{0}\" is no name: 1 to 128 bytes, no control characters, not starting with $ or __")]
     Name(String),
     /// Not an op_id or client id.
-    #[error("\"{0}\" is not 32 lower-case hexadecimal digits")]
     Hex(String),
 }
 
@@ -34,7 +30,26 @@ impl IdError {
             Self::Hex(_) => ErrorCode::InvalidOpId,
         }
     }
+
+    /// What it says.
+    // Not with `format!`, whose machinery every page would download.
+    pub fn text(&self) -> String {
+        let (text, what) = match self {
+            Self::Row(text) => (text, "no row id: 1 to 128 of the characters A-Z a-z 0-9 . _ ~ : @ + = -"),
+            Self::Name(text) => (text, "no name: 1 to 128 bytes, no control characters, not starting with $ or __"),
+            Self::Hex(text) => (text, "not 32 lower-case hexadecimal digits"),
+        };
+        ["\"", text, "\" is ", what].concat()
+    }
 }
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for IdError {}
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
@@ -167,7 +182,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 fn note(reader: &mut Reader<'_>, check: Result<(), IdError>) {
     if let Err(error) = check {
-        reader.fail(error.to_string());
+        reader.fail(error.text());
     }
 }
 

@@ -3,10 +3,11 @@
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::{Array, Object, finish, write_float};
+use crate::json::{Array, Object, decimal, finish, write_float};
 use crate::{EntityName, ErrorCode, IdError, OpId, RowId, RowText, Timestamp, ValueError, limits};
 
 /// What a change does to its row.
@@ -109,20 +110,16 @@ pub struct Intent {
 }
 
 /// Why an intent is refused before anything is evaluated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IntentError {
     /// Not the documented shape.
-    #[error("a transaction is not of the documented shape: {0}")]
     Shape(String),
     /// An id is malformed.
-    #[error(transparent)]
-    Id(#[from] IdError),
+    Id(IdError),
     /// A value cannot be stored.
-    #[error(transparent)]
-    Value(#[from] ValueError),
+    Value(ValueError),
     /// Insert or update without fields.
-    #[error("{kind} of {entity}/{row_id} has no data")]
     NoData {
         /// The change's kind.
         kind: String,
@@ -132,7 +129,6 @@ pub enum IntentError {
         row_id: String,
     },
     /// Empty, or larger than the limits.
-    #[error("a transaction has 1 to {changes} changes and at most {bytes} bytes", changes = limits::TRANSACTION_CHANGES_MAX, bytes = limits::TRANSACTION_BYTES_MAX)]
     Size,
 }
 
@@ -145,6 +141,40 @@ impl IntentError {
             Self::Value(error) => error.code(),
             Self::Size => ErrorCode::TransactionTooLarge,
         }
+    }
+
+    /// What it says.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Shape(problem) => ["a transaction is not of the documented shape: ", problem].concat(),
+            Self::Id(error) => error.text(),
+            Self::Value(error) => error.text(),
+            Self::NoData { kind, entity, row_id } => [kind, " of ", entity, "/", row_id, " has no data"].concat(),
+            Self::Size => {
+                let (changes, bytes) = (decimal(limits::TRANSACTION_CHANGES_MAX), decimal(limits::TRANSACTION_BYTES_MAX));
+                ["a transaction has 1 to ", &*changes, " changes and at most ", &bytes, " bytes"].concat()
+            }
+        }
+    }
+}
+
+impl fmt::Display for IntentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for IntentError {}
+
+impl From<IdError> for IntentError {
+    fn from(error: IdError) -> Self {
+        Self::Id(error)
+    }
+}
+
+impl From<ValueError> for IntentError {
+    fn from(error: ValueError) -> Self {
+        Self::Value(error)
     }
 }
 

@@ -11,4 +11,4 @@ mod writer;
 pub use reader::{JsonError, List, Reader, Token};
 pub use slots::{Member, Slot};
 pub(crate) use writer::hex_digit;
-pub use writer::{Array, Object, finish, write_float, write_int, write_text, write_uint};
+pub use writer::{Array, Object, decimal, finish, write_float, write_int, write_text, write_uint};

@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -194,16 +195,32 @@ pub enum ServerMessage {
 }
 
 /// Why a text is no message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
     /// Not JSON, or not the shape of its type.
-    #[error("not a message of the documented shape: {0}")]
     Shape(String),
     /// A type this version does not know.
-    #[error("unknown message type \"{0}\"")]
     UnknownType(String),
 }
+
+impl MessageError {
+    /// What it says.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Shape(problem) => ["not a message of the documented shape: ", problem].concat(),
+            Self::UnknownType(name) => ["unknown message type \"", name, "\""].concat(),
+        }
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for MessageError {}
 
 /// Reads only the type, because serde's tagged enums cannot hold raw JSON.
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! How the client reads what a server says.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::json::{JsonError, Reader, Slot};
@@ -96,7 +96,7 @@ impl ServerMessage {
     /// # Errors
     /// As [`ClientMessage::parse`](crate::ClientMessage::parse).
     pub fn parse(text: &str) -> Result<Self, MessageError> {
-        let shape = |error: JsonError| MessageError::Shape(error.to_string());
+        let shape = |error: JsonError| MessageError::Shape(error.text());
         let mut kind = String::new();
         read_all(text, |reader| reader.members(&mut [("type", Slot::Text(&mut kind))], &mut [])).map_err(shape)?;
         let mut reader = Reader::new(text);
@@ -372,7 +372,7 @@ impl Intent {
             ],
         );
         let op_id = OpId::read(op_id, &mut reader);
-        reader.finish().map_err(|error| IntentError::Shape(error.to_string()))?;
+        reader.finish().map_err(|error| IntentError::Shape(error.text()))?;
         problem.map_or(Ok(Self { op_id, after, issued_at, schema, changes }), |problem| Err(problem.into()))
     }
 }

@@ -1,7 +1,7 @@
 //! The fields of a row as canonical text: what the client keeps, folds and shows.
 
 use alloc::borrow::ToOwned as _;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::canonical::{sort_members, write_canonical_row};
@@ -23,7 +23,7 @@ impl RowText {
     pub fn parse(text: &str) -> Result<Self, ValueError> {
         let mut reader = Reader::new(text);
         let (row, problem) = Self::read(&mut reader);
-        reader.finish().map_err(|error| ValueError::NotAnObject(error.to_string()))?;
+        reader.finish().map_err(|error| ValueError::NotAnObject(error.text()))?;
         problem.map_or(Ok(row), Err)
     }
 

@@ -1,56 +1,50 @@
 //! What may stand in a row. `docs/values.md` tells how a value travels from JavaScript to SQL and back.
 
 use alloc::string::{String, ToString as _};
+use core::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::json::decimal;
 use crate::{ErrorCode, IdError, RowText, limits};
 
 /// The fields of a row by name, without its id, as a server looks at them. In order of the names' UTF-8 bytes.
 pub type Row = Map<String, Value>;
 
 /// Why a value cannot be stored. `path` names the place: `tags[2].label`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueError {
     /// The text is no JSON object.
-    #[error("a row is a JSON object: {0}")]
     NotAnObject(String),
     /// A key that other languages treat specially.
-    #[error("{path} uses a reserved key")]
     ReservedKey {
         /// Where.
         path: String,
     },
     /// A field name outside the alphabet.
-    #[error(transparent)]
-    Name(#[from] IdError),
+    Name(IdError),
     /// An integer beyond 2^53 - 1 that JavaScript would change silently.
-    #[error("{path} is outside the safe integers (beyond 2^53 - 1)")]
     OutOfRange {
         /// Where.
         path: String,
     },
     /// Nested too deeply.
-    #[error("{path} is nested deeper than {max} levels", max = limits::VALUE_DEPTH_MAX)]
     TooDeep {
         /// Where.
         path: String,
     },
     /// U+0000, which SQL stores cannot hold.
-    #[error("{path} holds U+0000")]
     NulInText {
         /// Where.
         path: String,
     },
     /// Larger than a row may be.
-    #[error("the row is {bytes} bytes encoded; at most {max} are stored", max = limits::ROW_BYTES_MAX)]
     TooLarge {
         /// Its size.
         bytes: usize,
     },
     /// More fields than a row may have.
-    #[error("the row has {count} fields; at most {max} are stored", max = limits::ROW_FIELDS_MAX)]
     TooManyFields {
         /// How many.
         count: usize,
@@ -69,6 +63,38 @@ impl ValueError {
             Self::NulInText { .. } => ErrorCode::InvalidText,
             Self::TooLarge { .. } | Self::TooManyFields { .. } => ErrorCode::RowTooLarge,
         }
+    }
+
+    /// What it says.
+    pub fn text(&self) -> String {
+        match self {
+            Self::NotAnObject(problem) => ["a row is a JSON object: ", problem].concat(),
+            Self::ReservedKey { path } => [path, " uses a reserved key"].concat(),
+            Self::Name(error) => error.text(),
+            Self::OutOfRange { path } => [path, " is outside the safe integers (beyond 2^53 - 1)"].concat(),
+            Self::TooDeep { path } => [path, " is nested deeper than ", &decimal(limits::VALUE_DEPTH_MAX), " levels"].concat(),
+            Self::NulInText { path } => [path, " holds U+0000"].concat(),
+            Self::TooLarge { bytes } => exceeded("is ", *bytes, " bytes encoded", limits::ROW_BYTES_MAX),
+            Self::TooManyFields { count } => exceeded("has ", *count, " fields", limits::ROW_FIELDS_MAX),
+        }
+    }
+}
+
+fn exceeded(verb: &str, count: usize, unit: &str, max: usize) -> String {
+    ["the row ", verb, &decimal(count), unit, "; at most ", &decimal(max), " are stored"].concat()
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for ValueError {}
+
+impl From<IdError> for ValueError {
+    fn from(error: IdError) -> Self {
+        Self::Name(error)
     }
 }
 

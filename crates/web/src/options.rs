@@ -53,7 +53,7 @@ impl Options {
             return ["ws", self.base_url.strip_prefix("http").unwrap_or(&self.base_url), SOCKET_PATH].concat();
         };
         let origin = given.trim_end_matches('/');
-        let has_path = origin.splitn(4, '/').nth(3).is_some();
+        let has_path = origin.split('/').nth(3).is_some();
         if has_path { given.clone() } else { [origin, SOCKET_PATH].concat() }
     }
 }

@@ -1,7 +1,7 @@
 //! What the npm package calls. Everything crosses as text: JSON in and out, one call for one thing.
 
 use alloc::rc::Rc;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use syncline_core::client::{Client, ClientError, Input, NewChange};
@@ -34,8 +34,7 @@ impl RawEngine {
     #[wasm_bindgen(constructor)]
     pub fn new(options_json: &str, on_events: JsValue, disk: JsValue) -> Result<RawEngine, JsValue> {
         refuse_after_panic();
-        let (options, config) =
-            Options::read(options_json).map_err(|error| refused(ErrorCode::InvalidConfig, &error.to_string()))?;
+        let (options, config) = Options::read(options_json).map_err(|error| refused(ErrorCode::InvalidConfig, &error.text()))?;
         Ok(Self { engine: Engine::new(options, Client::new(config), &on_events, &disk) })
     }
 
@@ -59,7 +58,7 @@ impl RawEngine {
     /// The code of what is wrong with the changes, or with the write to be replaced. Nothing happened then.
     pub fn mutate(&self, changes_json: &str, instead_of: Option<String>) -> Result<String, JsValue> {
         let engine = self.engine();
-        let changes = NewChange::parse_list(changes_json).map_err(|error| refused(ErrorCode::InvalidJson, &error.to_string()))?;
+        let changes = NewChange::parse_list(changes_json).map_err(|error| refused(ErrorCode::InvalidJson, &error.text()))?;
         let accepted = engine.call(|client, now| match instead_of {
             None => client.mutate(now, changes),
             Some(op_id) => client.edit(now, &OpId::parse(op_id)?, changes),
@@ -177,7 +176,7 @@ fn parse_op_id(text: &str) -> Result<OpId, ClientError> {
 }
 
 fn client_error(error: &ClientError) -> JsValue {
-    refused(error.code(), &error.to_string())
+    refused(error.code(), &error.text())
 }
 
 fn refused(code: ErrorCode, message: &str) -> JsValue {

@@ -4,6 +4,8 @@ use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use syncline_protocol::json::finish;
+
 use super::names::{EntityIndex, Names};
 use super::row_codec::{RowRef, id_at};
 use super::row_index::{RowIndex, Slot};
@@ -117,7 +119,7 @@ impl Generation {
                         place.version = old.version;
                     }
                 }
-                changes.push(BaseChange { entity: *entity, id: String::from_utf8_lossy(id).into_owned(), same });
+                changes.push(BaseChange { entity: *entity, id: finish(id.to_vec()), same });
             });
             for (id, _) in tombstones(&segment.bytes, section, end) {
                 let Some(old) = index.remove(segments, id.as_bytes()) else { continue };
@@ -239,7 +241,7 @@ impl Generation {
     /// The ids of an entity, in no order.
     pub(crate) fn ids(&self, entity: EntityIndex) -> Vec<String> {
         let Some(index) = self.indexes.get(entity.position()) else { return Vec::new() };
-        let id = |slot: Slot| String::from_utf8_lossy(self.segments.id(slot.segment, slot.offset)).into_owned();
+        let id = |slot: Slot| finish(self.segments.id(slot.segment, slot.offset).to_vec());
         index.slots().filter_map(|slot| index.slot(slot)).map(id).collect()
     }
 

@@ -1,30 +1,27 @@
 //! Why the client refuses a call of the application.
 
+use alloc::borrow::ToOwned as _;
 use alloc::string::String;
+use core::fmt;
 
-use syncline_protocol::{ErrorCode, IdError, ValueError, limits};
+use syncline_protocol::json::decimal;
+use syncline_protocol::{ErrorCode, IdError, IntentError, ValueError, limits};
 
 /// Why a write, retry or removal was refused. Nothing happened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientError {
     /// Before `Start`, or after `Stop`.
-    #[error("the engine is not running")]
     NotStarted,
     /// Another tab runs a newer version and has the database.
-    #[error("another tab runs a newer version; reload this one")]
     Outdated,
     /// An id or name is malformed.
-    #[error(transparent)]
-    Id(#[from] IdError),
+    Id(IdError),
     /// A value cannot be stored.
-    #[error(transparent)]
-    Value(#[from] ValueError),
+    Value(ValueError),
     /// A kind that an application cannot ask for.
-    #[error("\"{0}\" is no kind of write: insert, update or delete")]
     Kind(String),
     /// An insert or update without fields, a delete with some, or an update that changes nothing.
-    #[error("{kind} of {entity}/{row_id}: {problem}")]
     Data {
         /// The change's kind.
         kind: &'static str,
@@ -36,7 +33,6 @@ pub enum ClientError {
         problem: &'static str,
     },
     /// An insert of an id that the view has.
-    #[error("{entity}/{row_id} exists")]
     RowExists {
         /// The entity.
         entity: String,
@@ -44,7 +40,6 @@ pub enum ClientError {
         row_id: String,
     },
     /// An update or delete of a row that the view does not have.
-    #[error("{entity}/{row_id} does not exist here")]
     RowNotFound {
         /// The entity.
         entity: String,
@@ -52,20 +47,12 @@ pub enum ClientError {
         row_id: String,
     },
     /// Empty, or larger than the limits.
-    #[error(
-        "a transaction has 1 to {changes} changes and at most {bytes} bytes",
-        changes = limits::TRANSACTION_CHANGES_MAX,
-        bytes = limits::TRANSACTION_BYTES_MAX
-    )]
     Size,
     /// The queue is as long as it may be.
-    #[error("{max} writes wait already", max = limits::QUEUE_TRANSACTIONS_MAX)]
     QueueFull,
     /// No write has this op_id.
-    #[error("no write here has the op_id {0}")]
     UnknownMutation(String),
     /// The write is not in a state for that.
-    #[error("the write {op_id} is {state}: {problem}")]
     WrongState {
         /// Which.
         op_id: String,
@@ -95,8 +82,46 @@ impl ClientError {
         }
     }
 
+    /// What it says.
+    pub fn text(&self) -> String {
+        match self {
+            Self::NotStarted => "the engine is not running".to_owned(),
+            Self::Outdated => "another tab runs a newer version; reload this one".to_owned(),
+            Self::Id(error) => error.text(),
+            Self::Value(error) => error.text(),
+            Self::Kind(kind) => ["\"", kind, "\" is no kind of write: insert, update or delete"].concat(),
+            Self::Data { kind, entity, row_id, problem } => [kind, " of ", entity, "/", row_id, ": ", problem].concat(),
+            Self::RowExists { entity, row_id } => [entity, "/", row_id, " exists"].concat(),
+            Self::RowNotFound { entity, row_id } => [entity, "/", row_id, " does not exist here"].concat(),
+            Self::Size => IntentError::Size.text(),
+            Self::QueueFull => [&*decimal(limits::QUEUE_TRANSACTIONS_MAX), " writes wait already"].concat(),
+            Self::UnknownMutation(op_id) => ["no write here has the op_id ", op_id].concat(),
+            Self::WrongState { op_id, state, problem } => ["the write ", op_id, " is ", state, ": ", problem].concat(),
+        }
+    }
+
     /// Whether the same call may succeed later without being changed.
     pub const fn is_retryable(&self) -> bool {
         self.code().is_retryable()
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for ClientError {}
+
+impl From<IdError> for ClientError {
+    fn from(error: IdError) -> Self {
+        Self::Id(error)
+    }
+}
+
+impl From<ValueError> for ClientError {
+    fn from(error: ValueError) -> Self {
+        Self::Value(error)
     }
 }

@@ -1,7 +1,6 @@
 //! The line to the server: when to connect, what to do when it breaks, whom to believe.
 
 use alloc::borrow::ToOwned as _;
-use alloc::string::ToString as _;
 
 use syncline_protocol::{
     ClientMessage, CloseCode, ErrorCode, Hello, Identity, PROTOCOL_VERSION, ResumeMode, ServerMessage, Timestamp, Welcome, limits,
@@ -272,7 +271,7 @@ impl Client {
         let message = match ServerMessage::parse(text) {
             Ok(message) => message,
             Err(error) => {
-                self.problem(ErrorCode::InvalidFrame, &error.to_string());
+                self.problem(ErrorCode::InvalidFrame, &error.text());
                 return self.lose_socket("the server sent what is no message");
             }
         };

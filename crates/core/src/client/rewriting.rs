@@ -2,7 +2,6 @@
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
-use alloc::string::ToString as _;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::mem::take;
@@ -159,7 +158,7 @@ impl Client {
                     self.set_aside(&[*place], false);
                     // What becomes of it otherwise is the leader's to say, who hears of the same.
                     if self.tabs.leads {
-                        self.fail_mutation_with(*place, ErrorCode::DependencyFailed, &error.to_string());
+                        self.fail_mutation_with(*place, ErrorCode::DependencyFailed, &error.text());
                     }
                 }
             }

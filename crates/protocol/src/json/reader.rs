@@ -5,19 +5,35 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use core::fmt;
 
 use super::float;
+use super::writer::decimal;
 
 /// Deepest nesting, so that hostile text cannot exhaust the stack; what may be stored is far below.
 const DEPTH_MAX: u8 = 127;
 
 /// Why a text is not what was expected, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem} at byte {at}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
     problem: Cow<'static, str>,
     at: usize,
 }
+
+impl JsonError {
+    /// What it says.
+    pub fn text(&self) -> String {
+        [&*self.problem, " at byte ", &decimal(self.at)].concat()
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl core::error::Error for JsonError {}
 
 /// One piece of JSON. Arrays and objects are only announced: [`Reader::array`] and [`Reader::object`] read them.
 #[derive(Debug, Clone, PartialEq)]

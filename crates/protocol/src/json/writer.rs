@@ -178,7 +178,14 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
 
 /// Takes the text that was written. Every piece of it was text before.
 pub fn finish(out: Vec<u8>) -> String {
-    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// A count as text: `to_string` would bring all that formatting can do.
+pub fn decimal(count: usize) -> String {
+    let mut out = Vec::new();
+    write_uint(&mut out, count as u64);
+    finish(out)
 }
 
 #[cfg(test)]
