@@ -1,4 +1,4 @@
-// What the tabs of one application tell each other about their sessions, and when a page comes back from the cache.
+// What the tabs of one application tell each other about their sessions, and what the browser tells a tab of the others.
 //
 // Tokens are named by their hashes, but for the one that takes the place of another; none is stored.
 
@@ -20,13 +20,23 @@ export class OtherTabs {
   readonly #name: string;
   readonly #onNews: (news: TabNews) => void;
   readonly #onCached: (isBack: boolean) => void;
+  readonly #onStored: () => void;
   #channel: BroadcastChannel | undefined;
 
-  /** `onCached` hears that this page goes into the cache of the browser, and that it is shown again. */
-  constructor(appName: string, onNews: (news: TabNews) => void, onCached: (isBack: boolean) => void) {
+  /**
+   * `onCached` hears that this page goes into the cache of the browser, and that it is shown again; `onStored`, that another
+   * tab changed what is in `localStorage`.
+   */
+  constructor(
+    appName: string,
+    onNews: (news: TabNews) => void,
+    onCached: (isBack: boolean) => void,
+    onStored: () => void,
+  ) {
     this.#name = `syncline_${appName}`;
     this.#onNews = onNews;
     this.#onCached = onCached;
+    this.#onStored = onStored;
   }
 
   listen(): void {
@@ -39,7 +49,7 @@ export class OtherTabs {
     } catch {
       // Opaque origins have none.
     }
-    for (const type of CACHED) globalThis.addEventListener?.(type, this.#onPage, true);
+    for (const type of PAGE_EVENTS) globalThis.addEventListener?.(type, this.#onPage, true);
   }
 
   tell(news: TabNews): void {
@@ -47,17 +57,18 @@ export class OtherTabs {
   }
 
   close(): void {
-    for (const type of CACHED) globalThis.removeEventListener?.(type, this.#onPage, true);
+    for (const type of PAGE_EVENTS) globalThis.removeEventListener?.(type, this.#onPage, true);
     this.#channel?.close();
     this.#channel = undefined;
   }
 
   readonly #onPage = (event: Event): void => {
-    if ((event as PageTransitionEvent).persisted) this.#onCached(event.type === "pageshow");
+    if (event.type === "storage") this.#onStored();
+    else if ((event as PageTransitionEvent).persisted) this.#onCached(event.type === "pageshow");
   };
 }
 
-const CACHED = ["pagehide", "pageshow"] as const;
+const PAGE_EVENTS = ["pagehide", "pageshow", "storage"] as const;
 
 /** Has one tab at a time do something; where there are no locks, or they do not come, each does it by itself. */
 export async function oneTabAtATime<T>(name: string, work: () => Promise<T>): Promise<T> {

@@ -57,6 +57,8 @@ export class Sessions {
   #carrying: Promise<void> | undefined;
   /** Whose session this tab left because another one did. */
   #leftBehind: Identity | null = null;
+  /** That one went on with a token that may still come to this tab's storage. */
+  #awaitsToken = false;
   /** Whether the token was known when the page went into the browser's cache. */
   #wasKnown = false;
   /** Times in a row that the server contradicted itself about the identity. */
@@ -80,6 +82,7 @@ export class Sessions {
       settings.appName,
       (said) => this.#heard(said),
       (isBack) => this.#cached(isBack),
+      () => this.#stored(),
     );
   }
 
@@ -137,6 +140,7 @@ export class Sessions {
     if (carries) await loadLeft();
     if (token !== undefined) this.#tokens.give(token);
     this.#leftBehind = null;
+    this.#awaitsToken = false;
     if (this.#starting === undefined) return this.#inTurn(async () => this.#hideStopped());
     const { signal } = this.#lifetime;
     const question = this.#askAnew();
@@ -586,7 +590,7 @@ export class Sessions {
       // Whose an unknown token is nobody can tell yet, but that it was left.
       const isItsToken =
         identity === null && news.token !== undefined && this.#hashOf(replica) === news.token;
-      if (replica !== undefined && (isOurs || isItsToken)) this.#follow();
+      if (replica !== undefined && (isOurs || isItsToken)) this.#follow(news.next);
     } else if (news.type === "renewed") {
       if (replica !== undefined && isOurs) this.#renewed(replica, news.token);
       else if (this.#leftBehind !== null && sameIdentity(this.#leftBehind, news.identity)) {
@@ -616,15 +620,24 @@ export class Sessions {
     if (isOther || (this.#wasKnown && !isKnown)) this.#follow();
   }
 
+  /** The token that the others went on with can be in this tab's storage later than their word is here. */
+  #stored(): void {
+    const isNobody = this.#replica?.token === undefined;
+    if (this.#awaitsToken && isNobody && this.#tokens.known() !== undefined) this.#follow();
+  }
+
   /** Drops the rows at once, then opens what the storage and the application say now. */
-  #follow(): void {
+  #follow(next?: string): void {
     const { signal } = this.#lifetime;
     const question = this.#askAnew();
     this.#leftBehind = this.#news.status.identity ?? this.#leftBehind;
+    this.#awaitsToken = next !== undefined;
     const left = quiet(this.#leave());
     this.#inBackground(
       this.#inTurn(async () => {
         await left;
+        if (this.#awaitsToken && this.#tokens.known() === undefined && !this.#tokens.canAsk)
+          await delay(STORED_MS_MAX, question);
         if (signal.aborted || question.aborted || this.#replica !== undefined) return;
         const token = this.#tokens.known();
         if (token !== undefined || !this.#tokens.canAsk) return this.#open(token);
@@ -688,6 +701,9 @@ export class Sessions {
     this.command((raw) => raw.setToken(token));
   }
 }
+
+/** How long a tab waits to see in its storage what another one wrote there, in milliseconds. */
+const STORED_MS_MAX = 1_000;
 
 /** Longest pause between two openings because of a server that contradicts itself, in milliseconds. */
 const FLIP_MS_MAX = 30_000;

@@ -83,6 +83,32 @@ test("every tab follows to another organisation, by the token in the storage", a
   await shows(second, "of blue");
 });
 
+test("a tab whose storage shows the others' token late follows all the same", async () => {
+  const red = jwt("clio", { more: { org: "red" } });
+  const blue = jwt("clio", { more: { org: "blue" } });
+  const [first, second] = await twoTabs({ storedToken: red });
+  // Another process's change reaches this one's memory some time after the message of a channel does.
+  await second.evaluate((old) => {
+    const { getItem } = Storage.prototype;
+    Storage.prototype.getItem = function (key) {
+      return key === "syncline_token" && window.isLate ? old : getItem.call(this, key);
+    };
+    window.isLate = true;
+  }, red);
+  await first.evaluate((token) => {
+    localStorage.setItem("syncline_token", token);
+    return window.engine.notifySessionChanged();
+  }, blue);
+  await becomes(second, null);
+  await second.evaluate(() => {
+    window.isLate = false;
+    window.dispatchEvent(new StorageEvent("storage", { key: "syncline_token" }));
+  });
+  await becomes(second, "clio", "blue");
+  await insert(first, "private", "of blue");
+  await shows(second, "of blue");
+});
+
 test("a token given to a tab counts as none once another tab has left its session", async () => {
   const [first, second] = await twoTabs({ token: jwt("dora") });
   await first.evaluate(() => window.engine.notifySessionChanged(null));
