@@ -280,11 +280,13 @@ impl World {
             // A tab may end between a fold and the word about it; and what another one made of the write may have ended with that.
             let folded = disk.folded.get(&one);
             next = folded.cloned().flatten().or_else(|| write.and_then(|write| write.replaced_by.clone()));
-            let at_server = self.service.life().outcome(tenant_of(identity), &one).is_some();
+            let mut at_server = |op_id: &String| self.service.life().outcome(tenant_of(identity), op_id).is_some();
+            // Two tabs whose disk failed can each have put something else in its place.
+            let is_decided = at_server(&one) || write.is_some_and(|write| write.successors.iter().any(&mut at_server));
             // Whoever discarded it is told when the mark is on disk, in the place of what was sent or failed.
             is_marked |= disk.discarded.contains(&one) || write.is_some_and(|write| write.failed);
             let is_discarded = is_marked && is_unwanted;
-            if at_server || was_told || is_discarded || folded == Some(&None) || disk.now_holds(&one) {
+            if is_decided || was_told || is_discarded || folded == Some(&None) || disk.now_holds(&one) {
                 return true;
             }
         }

@@ -166,6 +166,9 @@ impl Client {
         if self.link.paused {
             // The database is read all the same: only the network is off.
             self.link.phase = Phase::Paused;
+        } else if self.tabs.refuses_writes {
+            // Its queue is sent by whoever has the database now.
+            self.link.phase = Phase::Incompatible;
         } else if self.identity.is_none() {
             self.link.phase = Phase::Resolving;
             self.timers.set(Timer::Handshake, self.now.plus_ms(HANDSHAKE_MS_MAX));

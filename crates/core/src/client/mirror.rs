@@ -53,11 +53,13 @@ pub(crate) struct Mirror {
     has_gap: bool,
     /// Records that left the queue: a late word about one must not bring it back.
     gone: Vec<(u64, Departure)>,
+    /// Whether some of them may have stayed on the disk.
+    is_doubted: bool,
 }
 
 impl Mirror {
     pub(crate) const fn new() -> Self {
-        Self { reading: None, read_fence: 0, read_floor: 0, awaited: 0, has_gap: false, gone: Vec::new() }
+        Self { reading: None, read_fence: 0, read_floor: 0, awaited: 0, has_gap: false, gone: Vec::new(), is_doubted: false }
     }
 
     fn departure(&self, key: u64) -> Option<Departure> {
@@ -72,10 +74,17 @@ impl Mirror {
     }
 
     /// What is being read does not count, and what was to leave the disk may have stayed.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn doubt(&mut self) {
         self.reading = None;
         self.has_gap = false;
-        self.gone.clear();
+        self.is_doubted = true;
+    }
+
+    /// These are the records on the disk, by their keys in ascending order.
+    pub(crate) fn are_found(&mut self, keys: &[u64]) {
+        if core::mem::replace(&mut self.is_doubted, false) {
+            self.gone.retain(|(gone, _)| keys.binary_search(gone).is_err());
+        }
     }
 
     /// A reading was answered; says whether it was the last one.

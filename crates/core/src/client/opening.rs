@@ -127,6 +127,7 @@ impl Client {
         }
         let known = self.known_when_read();
         let found: Vec<u64> = queue.mutations.iter().filter_map(Mutation::key).collect();
+        self.tabs.mirror.are_found(&found);
         for mutation in queue.mutations {
             if !only_new || self.queue.find(&mutation.intent.op_id).is_none() {
                 self.revive(&mutation, leads, &mut dirty);

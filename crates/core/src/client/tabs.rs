@@ -127,7 +127,7 @@ impl Client {
         self.queue.reopen_applied();
         self.outputs.push(Output::Resign);
         // Whatever is being read does not count: it may be older than what this tab wrote.
-        self.tabs.mirror.forget();
+        self.tabs.mirror.doubt();
         self.read_storage();
         self.advance();
     }

@@ -222,6 +222,34 @@ tests! {
         assert!(!script.client.mutations_json().contains(&format!("{:0>32}", 77)), "{}", script.client.mutations_json());
     }
 
+    fn a_word_that_comes_after_all_is_done_and_the_lead_was_lost_brings_nothing_back() {
+        let mut script = Script::new();
+        script.write();
+        let record = script.disk.now.queue[&1].clone();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let row_id = listed[0]["changes"][0]["row_id"].as_str().map(str::to_owned);
+        let data = Some(r#"{"a":2}"#.to_owned());
+        let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data };
+        script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
+        script.drain();
+        assert_eq!(script.disk.now.queue.keys().collect::<Vec<_>>(), [&2]);
+        // Another tab takes the lead and sends it, and it is applied.
+        script.disk.now.fence += 1;
+        script.give(Input::LeadLost);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.disk.now.queue.clear();
+        let said = || TabMessage::Said(r#"{"say":"ask","schema":0}"#.to_owned());
+        script.give(Input::TabHeard { tab: 9, number: 1, message: said() });
+        script.give(Input::TabHeard { tab: 9, number: 3, message: said() });
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        assert_eq!(script.client.mutations_json(), "[]");
+        // A tab that was busy tells only now that it had stored the first one.
+        let kind = StorageKind::Enqueue { records: vec![record], formers: Vec::new() };
+        script.give(Input::TabHeard { tab: 8, number: 1, message: TabMessage::Stored(kind, vec![1]) });
+        assert_eq!(script.client.mutations_json(), "[]");
+    }
+
     fn a_tab_whose_database_went_to_a_newer_version_discards_nothing() {
         let (mut script, op_id) = follower_with_a_write();
         script.give(Input::OpenFailed(StorageFailure::Outdated));
@@ -232,6 +260,20 @@ tests! {
         script.drain();
         assert!(script.told.is_empty());
         assert!(script.client.mutations_json().contains(op_id.as_str()));
+    }
+
+    fn a_tab_whose_database_went_to_a_newer_version_sends_nothing_more() {
+        let mut script = Script::new();
+        script.write();
+        script.give(Input::OpenFailed(StorageFailure::Outdated));
+        script.log.clear();
+        // The newer version sends this queue. What this one sent, no disk would know.
+        for input in [Input::TokenChanged, Input::Pause, Input::Resume, Input::Wake] {
+            script.give(input);
+        }
+        script.pass(60_000);
+        script.expect(&[]);
+        assert_eq!(script.state(), "incompatible");
     }
 
     fn a_leader_that_slept_says_that_a_write_is_discarded_when_the_disk_has_done_so() {
