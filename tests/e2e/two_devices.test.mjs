@@ -126,6 +126,8 @@ test("one button tells the whole story", { timeout: LIMIT_MS }, (t) =>
     const story = stage.page.getByRole("button", { name: "Break everything" });
     // Here some sentences take one line and some two.
     await stage.page.setViewportSize({ width: 1040, height: 760 });
+    // Everything moves into the smaller window; what is drawn after that is to stay where it is.
+    await stage.page.evaluate(nextFrames);
     await stage.page.evaluate(noteJumps);
     await stage.page.evaluate(noteSentences);
     await story.press("Enter");
@@ -183,6 +185,11 @@ async function withStage(t, tell) {
     await demo.stop();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+/** Runs in the page: resolves when what has changed until now is drawn. */
+function nextFrames() {
+  return new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }
 
 /** Runs in the page: keeps each sentence of the story, however long it is to be read. */
