@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use syncline_core::client::{ClientError, Event, Input, NewChange, StorageKind, StorageState, StoredReplica};
-use syncline_protocol::{ChangeKind, ErrorCode, OpId, Timestamp};
+use syncline_protocol::{ChangeKind, ErrorCode, OpId, Timestamp, limits};
 
 use crate::disk::{Disk, is_mark};
 use crate::node::Node;
@@ -63,6 +63,23 @@ pub(crate) fn intents(node: &Node) -> Vec<Value> {
 }
 
 tests! {
+    fn a_full_queue_takes_no_more_and_loses_nothing() {
+        let mut node = offline();
+        for number in 0..limits::QUEUE_TRANSACTIONS_MAX {
+            node.client.mutate(NOW, vec![change("insert", "Todo", Some(&number.to_string()), json!({"n": 1}))]).unwrap();
+        }
+        let one_more = || vec![change("insert", "Todo", Some("one-more"), json!({"n": 1}))];
+        assert_eq!(write(&mut node, one_more()).unwrap_err().code(), ErrorCode::QueueFull);
+        assert_eq!(node.client.status().pending, limits::QUEUE_TRANSACTIONS_MAX);
+        assert_eq!(node.disk.now.queue.len(), limits::QUEUE_TRANSACTIONS_MAX);
+        // One that leaves makes room for another.
+        let listed: Value = serde_json::from_str(&node.client.mutations_json()).unwrap();
+        let oldest = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        node.client.remove(NOW, &oldest).unwrap();
+        write(&mut node, one_more()).unwrap();
+        assert_eq!(write(&mut node, one_more()).unwrap_err().code(), ErrorCode::QueueFull);
+    }
+
     fn what_does_not_fit_is_refused_with_a_code() {
         let mut node = offline();
         write(&mut node, vec![change("insert", "Todo", Some("a"), json!({"n": 1}))]).unwrap();

@@ -148,6 +148,33 @@ async fn too_many_messages_are_closed() {
     assert_eq!(socket.closed().await, (4429, "RATE_LIMITED".to_owned()));
 }
 
+/// What waits for a client that does not read is one frame and what the system buffers; it is not kept for it.
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_left_and_keeps_nobody_waiting() {
+    let server = TestServer::dev().await;
+    let alice = server.sign_in("alice").await;
+    let (_, cursor) = pull_all(&alice, "alice", None).await;
+    let token = alice.token.as_deref();
+    let mut deaf = Socket::streaming(server.address, token, Some("alice"), &cursor).await;
+    let mut other = Socket::streaming(server.address, token, Some("alice"), &cursor).await;
+    // More than all buffers between the two hold.
+    let text = "x".repeat(900_000);
+    for number in 1..=40_u64 {
+        alice.post("/api/sync/push", &push_of(Some("alice"), None, &[todo(&format!("t{number}"), &text)])).await.ok();
+        assert_eq!(other.frame().await.to, number);
+    }
+    server.wait_for_sockets(1).await;
+    let mut last = 0;
+    let mut token_of_last = cursor;
+    while let Some(page) = deaf.frame_until_end().await {
+        assert_eq!(page.from, last);
+        (last, token_of_last) = (page.to, page.cursor.token);
+    }
+    assert!(last < 40, "the server has sent everything, so this test shows nothing");
+    let (pages, _) = pull_all(&alice, "alice", Some(token_of_last)).await;
+    assert_eq!(pages.iter().map(|page| page.changes.len() as u64).sum::<u64>(), 40 - last);
+}
+
 #[tokio::test]
 async fn one_address_holds_a_bounded_number_of_sockets() {
     let server = TestServer::dev().await;
