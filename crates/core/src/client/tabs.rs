@@ -23,6 +23,8 @@ const LEADER_MS_MAX: u64 = 3_000;
 /// How long after a sign of the leader a tab with unsent writes asks again, in milliseconds: with the wait for an answer less than
 /// the 10 s in which another tab is to lead.
 const ASK_AGAIN_MS: u64 = 5_000;
+/// A question that the leader has heard.
+const HEARD: u64 = 1;
 /// What another tab did or said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TabMessage {
@@ -58,8 +60,8 @@ pub(crate) struct Tabs {
     told: String,
     /// The leader had everything at this seq, which is not here yet.
     synced_at: Option<u64>,
-    /// When this tab last asked for what is new, until the leader has heard it: what it had before is no answer. 0 without a
-    /// question.
+    /// When this tab last asked for what is new, until the leader has heard it: what it had before is no answer. Then
+    /// [`HEARD`], until everything is here, and 0.
     question: u64,
     /// The server has met a newer leader of this replica than this one, and no connection has stood since.
     is_fenced: bool,
@@ -192,17 +194,21 @@ impl Client {
         let follows = self.link.phase == Phase::Following;
         if follows {
             self.need_leader();
-            let now = self.now.0;
-            if command != "wake" {
-                self.tabs.question = now;
-                self.tabs.synced_at = None;
-            }
-            self.say("command", &mut |object| {
-                object.text("command", command);
-                object.uint("seq", now);
-            });
+            self.command(command);
         }
         follows
+    }
+
+    fn command(&mut self, command: &str) {
+        let now = self.now.0;
+        if command != "wake" {
+            self.tabs.question = now;
+            self.tabs.synced_at = None;
+        }
+        self.say("command", &mut |object| {
+            object.text("command", command);
+            object.uint("seq", now);
+        });
     }
 
     /// Tells every tab, this one included, to talk to the server or not.
@@ -216,6 +222,9 @@ impl Client {
     pub(super) fn lead(&mut self) {
         self.tabs.leads = true;
         self.tabs.is_asking = false;
+        // It asks the server itself from here on: what a former leader had is no answer to that.
+        self.tabs.question = 0;
+        self.tabs.synced_at = None;
         self.timers.clear(Timer::Lead);
         // Somebody may have been waiting for it.
         self.say_here();
@@ -285,10 +294,11 @@ impl Client {
         match (said.say.as_str(), self.tabs.leads) {
             ("ask", true) => self.tabs.told.clear(),
             ("command", leads) => self.commanded(&said.command, said.seq, leads),
-            ("asked", _) if said.seq == self.tabs.question => self.tabs.question = 0,
+            ("asked", _) if said.seq == self.tabs.question => self.tabs.question = said.seq.min(HEARD),
             ("here", true) if said.fence > self.storage.fence => self.follow(),
             ("here", false) => self.leader_is_here(said),
-            ("synced", false) if self.tabs.question == 0 => {
+            ("synced", false) if self.tabs.question <= HEARD => {
+                self.tabs.question = 0;
                 self.tabs.synced_at = Some(said.seq);
                 self.tell_followed();
             }
@@ -324,9 +334,9 @@ impl Client {
         }
         let former = core::mem::replace(&mut self.tabs.known_to, said.fence);
         if former != said.fence {
-            if former > 0 {
-                // Whoever was asked leads no longer. The new leader says so when it has everything.
-                self.tabs.question = 0;
+            if former > 0 && self.tabs.question > 0 {
+                // Whoever was asked leads no longer. What the new leader had before it hears of the question is no answer either.
+                self.command("pull");
             }
             // Now that it knows of this tab it tells what it does; what it did before, it may not have told.
             self.say("ask", &mut |_| ());

@@ -22,10 +22,21 @@ fn follower_with_a_write() -> (Script, OpId) {
     script.disk.now.fence = 1;
     script.give(Input::Opened(Box::new(script.disk.read(None))));
     script.write();
-    let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-    let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+    let op_id = op_id_at(&script, 0);
     script.told.clear();
     (script, op_id)
+}
+
+/// The same with what it stands for.
+fn foreign_record_for(row_id: &str, stands_for: &OpId) -> Vec<u8> {
+    let stands_for = format!(r#""stands_for":["{stands_for}"],"error""#);
+    String::from_utf8(foreign_record(row_id)).unwrap().replace(r#""error""#, &stands_for).into_bytes()
+}
+
+/// The op_id of the write in the queue with this number.
+fn op_id_at(script: &Script, number: usize) -> OpId {
+    let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+    OpId::parse(listed[number]["op_id"].as_str().unwrap()).unwrap()
 }
 
 /// A replica record at a seq, of which the queue's records up to a key were applied.
@@ -125,6 +136,37 @@ tests! {
         hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
         hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
         script.expect(&["synced 0"]);
+        // Whoever was asked hands the lead over: what the new leader had before it heard of the question is no answer either.
+        let here = |fence: u64| format!(r#"{{"say":"here","schema":0,"fence":{fence},"heard_at":null}}"#);
+        hear(&mut script, here(1));
+        for is_heard in [false, true] {
+            script.give(Input::Pull);
+            let question = script.now;
+            if is_heard {
+                hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
+            }
+            script.now += 1;
+            hear(&mut script, here(2 + u64::from(is_heard)));
+            hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
+            hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+            script.expect(&[]);
+            hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{}}}"#, question + 1));
+            hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+            script.expect(&["synced 0"]);
+        }
+    }
+
+    fn what_a_former_leader_had_is_no_answer_to_the_tab_that_leads_now() {
+        let (mut script, _) = follower_with_a_write();
+        // The leader has more than it stored.
+        let said = r#"{"say":"synced","schema":0,"seq":5}"#.to_owned();
+        script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Said(said) });
+        let stored = script.disk.open();
+        script.give(Input::Opened(Box::new(stored)));
+        script.go_live();
+        script.give(Input::Pull);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice"]);
     }
 
     fn a_tab_that_does_not_lead_and_loses_its_disk_talks_to_the_server_itself() {
@@ -158,8 +200,7 @@ tests! {
         let (mut script, _) = follower_with_a_write();
         script.held = Some(Vec::new());
         script.write();
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        let op_id = OpId::parse(listed[1]["op_id"].as_str().unwrap()).unwrap();
+        let op_id = op_id_at(&script, 1);
         script.client.remove(Timestamp(script.now), &op_id).unwrap();
         script.drain();
         let [request] = script.held.take().unwrap().try_into().unwrap();
@@ -176,8 +217,7 @@ tests! {
         let mut script = Script::new();
         script.held = Some(Vec::new());
         script.write();
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let op_id = op_id_at(&script, 0);
         let change = NewChange { entity: "Todo".to_owned(), row_id: None, kind: ChangeKind::Insert, data: Some("{}".to_owned()) };
         script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
         script.drain();
@@ -209,9 +249,8 @@ tests! {
     fn a_late_word_about_a_write_does_not_bring_it_back_beside_what_stands_for_it() {
         let (mut script, _) = follower_with_a_write();
         // This tab reads what another one put in the place of a write of which it has not heard yet.
-        let stands_for = format!(r#""stands_for":["{:0>32}"],"error""#, 77);
-        let record = String::from_utf8(foreign_record("88")).unwrap().replace(r#""error""#, &stands_for);
-        script.disk.now.queue.insert(3, record.into_bytes());
+        let late = OpId::parse(format!("{:0>32}", 77)).unwrap();
+        script.disk.now.queue.insert(3, foreign_record_for("88", &late));
         let said = || TabMessage::Said(r#"{"say":"ask","schema":0}"#.to_owned());
         script.give(Input::TabHeard { tab: 8, number: 2, message: said() });
         script.give(Input::Opened(Box::new(script.disk.read(None))));
@@ -219,7 +258,7 @@ tests! {
         let kind = StorageKind::Enqueue { records: vec![foreign_record("77")], formers: Vec::new() };
         script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Stored(kind, vec![2]) });
         assert_eq!(script.told, Vec::<String>::new());
-        assert!(!script.client.mutations_json().contains(&format!("{:0>32}", 77)), "{}", script.client.mutations_json());
+        assert!(!script.client.mutations_json().contains(late.as_str()), "{}", script.client.mutations_json());
     }
 
     fn a_word_that_comes_after_all_is_done_and_the_lead_was_lost_brings_nothing_back() {
@@ -279,8 +318,7 @@ tests! {
     fn a_leader_that_slept_says_that_a_write_is_discarded_when_the_disk_has_done_so() {
         let mut script = Script::new();
         script.write();
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let op_id = op_id_at(&script, 0);
         script.told.clear();
         // Another tab leads since, and has sent it; this one has not heard of that.
         let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
