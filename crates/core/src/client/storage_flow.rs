@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use syncline_protocol::{ErrorCode, OpId, limits};
@@ -48,8 +49,6 @@ pub(super) struct QueueUpdate {
     remove: Vec<u64>,
     /// Rejected writes that the records tell of: once these are on disk the server need not remember.
     processed: Vec<OpId>,
-    /// Writes whose records become marks: the application is told when they have.
-    discarded: Vec<OpId>,
     /// Whether the application knows that the disk refused a part of it.
     told: bool,
 }
@@ -87,10 +86,9 @@ pub(super) enum Purpose {
     Compact(Box<Compaction>),
     /// Records of the queue rewritten or removed.
     Queue(QueueUpdate),
-    /// A record discarded by a tab that does not lead, and the write that it was, if that is to be told of.
-    Discard(u64, Option<Box<Mutation>>),
-    /// Marks of discarded writes, given to the disk by a tab that leads no longer: if they are there, it is to be told.
-    Tell(Vec<OpId>),
+    /// A record becomes the mark of a discarded write: its key, the mark if this tab leads, and the write, if that is to be told
+    /// of.
+    Discard(u64, Vec<u8>, Option<Box<Mutation>>),
     /// Nothing depends on the reply.
     Tidy,
 }
@@ -188,10 +186,9 @@ impl StorageFlow {
         self.committing = false;
         for (_, purpose) in &mut self.requests {
             *purpose = match core::mem::replace(purpose, Purpose::Tidy) {
-                kept @ (Purpose::Enqueue(_) | Purpose::Discard(..) | Purpose::Tell(_)) => kept,
-                Purpose::Queue(update) => Purpose::Tell(update.discarded),
+                kept @ (Purpose::Enqueue(_) | Purpose::Discard(..)) => kept,
                 // Whoever leads reads what became of it.
-                Purpose::Mark | Purpose::Commit { .. } | Purpose::Compact(_) | Purpose::Tidy => Purpose::Tidy,
+                Purpose::Mark | Purpose::Queue(_) | Purpose::Commit { .. } | Purpose::Compact(_) | Purpose::Tidy => Purpose::Tidy,
             };
         }
         self.commits.clear();
@@ -279,11 +276,8 @@ impl Client {
     /// Asks for what is to change in the queue, and again for what the disk refused to change.
     pub(super) fn repeat_queue_update(&mut self) {
         let update = core::mem::take(&mut self.storage.owed);
-        if !self.storage.has_disk {
-            return self.tell_discarded(update.discarded);
-        }
         // What becomes of other records is the leader's to say.
-        if self.tabs.leads && !(update.put.is_empty() && update.remove.is_empty()) {
+        if self.storage.has_disk && self.tabs.leads && !(update.put.is_empty() && update.remove.is_empty()) {
             let fence = self.storage.fence;
             let (put, remove) = (update.put.clone(), update.remove.clone());
             self.request(Purpose::Queue(update), StorageKind::UpdateQueue { fence, put, remove });
@@ -293,30 +287,43 @@ impl Client {
     /// Puts the mark of a discarded write in the place of a record. A tab that does not lead does so only if the record is
     /// still this one: the leader may be sending the write. So may a newer leader of which this one has not heard: the
     /// application is told when the disk took the mark.
-    pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mark: Vec<u8>, told: Option<&Mutation>) {
+    pub(super) fn discard_record(&mut self, key: u64, expect: Vec<u8>, mut mark: Vec<u8>, told: Option<&Mutation>) {
         self.left_queue(Some(key));
-        if self.tabs.leads {
-            self.storage.owed.forget_record(key);
-            self.storage.owed.put.push((key, mark));
-            self.storage.owed.discarded.extend(told.map(|mutation| mutation.intent.op_id.clone()));
-            return self.repeat_queue_update();
-        }
         let told = told.map(|mutation| Box::new(mutation.clone()));
-        self.request(Purpose::Discard(key, told), StorageKind::Discard { key, expect, mark });
+        let kind = if self.tabs.leads {
+            self.storage.owed.forget_record(key);
+            if !self.storage.has_disk {
+                return self.tell_discarded(told);
+            }
+            StorageKind::UpdateQueue { fence: self.storage.fence, put: vec![(key, mark.clone())], remove: Vec::new() }
+        } else {
+            StorageKind::Discard { key, expect, mark: core::mem::take(&mut mark) }
+        };
+        self.request(Purpose::Discard(key, mark, told), kind);
+        self.repeat_queue_update();
     }
 
-    /// Only now it is known whether a write was discarded: it may have been sent, or another tab may have discarded it too.
-    fn discarded(&mut self, key: u64, mutation: Option<Box<Mutation>>, result: &Result<StoredValue, StorageFailure>) {
-        let mut dirty = mutation.map(|mutation| self.put_back(mutation)).unwrap_or_default();
+    /// Only now it is known whether a write was discarded: it may have been sent, or another tab may have discarded it too, or
+    /// put something in its place.
+    fn discarded(&mut self, key: u64, mark: Vec<u8>, told: Option<Box<Mutation>>, result: &Result<StoredValue, StorageFailure>) {
+        if let Err(failure) = result
+            && *failure != StorageFailure::Conflict
+            && self.tabs.leads
+            && !mark.is_empty()
+        {
+            self.tell_discarded(told);
+            return self.queue_update_failed(QueueUpdate { put: vec![(key, mark)], ..QueueUpdate::default() }, failure);
+        }
+        let mut dirty = told.map(|mutation| self.put_back(mutation)).unwrap_or_default();
+        if let Err(failure) = result {
+            self.degrade(failure);
+        }
         if matches!(result, Ok(StoredValue::Keys(keys)) if keys.contains(&key)) {
             self.record_is_gone(key, Departure::Removed, &mut dirty);
         } else {
             self.stays_on_disk(key);
         }
         self.refresh_rows(&dirty);
-        if let Err(failure) = result {
-            self.degrade(failure);
-        }
     }
 
     /// A record that was to leave the disk is still there, or somebody else removed it.
@@ -332,7 +339,6 @@ impl Client {
             // The tab that took the replica over decides about its records.
             return;
         }
-        self.tell_discarded(core::mem::take(&mut update.discarded));
         if !core::mem::replace(&mut update.told, true) {
             let (code, reason) = explain(failure);
             let message = ["a write that failed or was discarded may come back after a reload: ", &reason].concat();
@@ -345,9 +351,9 @@ impl Client {
         *owed = update;
     }
 
-    fn tell_discarded(&mut self, discarded: Vec<OpId>) {
-        for op_id in discarded {
-            self.notify(Event::MutationRemoved { op_id });
+    fn tell_discarded(&mut self, discarded: Option<Box<Mutation>>) {
+        if let Some(mutation) = discarded {
+            self.notify(Event::MutationRemoved { op_id: mutation.intent.op_id });
         }
     }
 
@@ -434,15 +440,11 @@ impl Client {
                 Err(_) => self.storage.compaction_is_off(),
             },
             Purpose::Queue(update) => match result {
-                Ok(_) => {
-                    self.tell_discarded(update.discarded);
-                    self.push.report_processed(update.processed);
-                }
+                Ok(_) => self.push.report_processed(update.processed),
                 Err(failure) => self.queue_update_failed(update, &failure),
             },
-            Purpose::Discard(key, mutation) => self.discarded(key, mutation, &result),
-            Purpose::Tell(discarded) if result.is_ok() => self.tell_discarded(discarded),
-            Purpose::Tell(_) | Purpose::Tidy => {}
+            Purpose::Discard(key, mark, told) => self.discarded(key, mark, told, &result),
+            Purpose::Tidy => {}
         }
     }
 

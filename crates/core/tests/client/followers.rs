@@ -328,7 +328,25 @@ tests! {
         assert!(script.told.is_empty());
         script.drain();
         script.give(Input::Opened(Box::new(script.disk.read(None))));
-        assert!(script.told.is_empty(), "nobody said that it is discarded");
+        assert_eq!(script.told, ["sent"], "nobody said that it is discarded");
         assert!(script.client.mutations_json().contains(op_id.as_str()));
+    }
+
+    fn a_leader_whose_discard_came_too_late_hears_what_stands_for_the_write() {
+        for is_robbed in [false, true] {
+            let mut script = Script::new();
+            script.write();
+            let op_id = op_id_at(&script, 0);
+            script.told.clear();
+            // Another tab edited it, and perhaps leads since; this one has not heard of that.
+            script.disk.now.queue.clear();
+            script.disk.now.queue.insert(2, foreign_record_for("77", &op_id));
+            script.disk.now.fence += u64::from(is_robbed);
+            script.client.remove(Timestamp(script.now), &op_id).unwrap();
+            script.drain();
+            assert!(script.told.is_empty(), "{:?}", script.told);
+            script.give(Input::Opened(Box::new(script.disk.read(None))));
+            assert_eq!(script.told, [format!("{op_id} by {:0>32}", 77)]);
+        }
     }
 }
