@@ -20,6 +20,8 @@ pub(super) struct Withdrawn {
     place: QueuePlace,
     /// What stands for it.
     by: Option<QueuePlace>,
+    /// Where its record lies, once it has arrived; it goes when that of what stands for it is there too.
+    key: u64,
     record: Vec<u8>,
     /// What its record becomes when nothing stands for it.
     mark: Vec<u8>,
@@ -30,7 +32,7 @@ pub(super) struct Withdrawn {
 impl StorageFlow {
     pub(crate) fn note_withdrawn(&mut self, place: QueuePlace, mutation: &Mutation) {
         let replaces = mutation.replaces.iter().map(|(key, _)| *key).collect();
-        self.withdrawn.push(Withdrawn { place, by: None, record: mutation.record(), mark: mutation.mark(), replaces });
+        self.withdrawn.push(Withdrawn { place, by: None, key: 0, record: mutation.record(), mark: mutation.mark(), replaces });
     }
 
     /// Whether this is a record on its way to the disk that is not wanted any more.
@@ -137,6 +139,11 @@ impl Client {
             // The disk may have been read before.
             self.record_is_gone(key, Departure::Removed, dirty);
         }
+        let goes = |withdrawn: &Withdrawn| withdrawn.by == Some(place) && withdrawn.key > 0;
+        while let Some(at) = self.storage.withdrawn.iter().position(goes) {
+            let Withdrawn { key, record, mark, .. } = self.storage.withdrawn.swap_remove(at);
+            self.discard_record(key, record, mark, None);
+        }
         if let Some(how) = self.departure(key) {
             // Another tab found it on the disk and was faster.
             self.record_is_gone(key, how, dirty);
@@ -146,8 +153,9 @@ impl Client {
     /// The record of a write arrived that was taken out of the queue meanwhile.
     fn withdrawn_stored(&mut self, place: QueuePlace, key: u64) {
         let Some(at) = self.storage.withdrawn.iter().position(|withdrawn| withdrawn.place == place) else { return };
-        let Withdrawn { by, record, mark, replaces, .. } = self.storage.withdrawn.swap_remove(at);
-        let discarded = match Mutation::decode(key, &record) {
+        let mut withdrawn = self.storage.withdrawn.swap_remove(at);
+        let Withdrawn { by, ref record, .. } = withdrawn;
+        let discarded = match Mutation::decode(key, record) {
             Ok(Record::Write(mutation)) if by.is_none() => Some(mutation),
             _ => None,
         };
@@ -161,12 +169,17 @@ impl Client {
         // The disk may have been read before it leaves it.
         self.left_queue(Some(key));
         match by.and_then(|by| self.queue.get_mut(by)) {
-            // One that is under way itself, because the engine stops, does not take this record along.
             Some(by) if matches!(by.durability, Durability::Unstored | Durability::MemoryOnly) => {
-                by.replaces.retain(|(key, _)| !replaces.contains(key));
-                by.replaces.push((key, record));
+                by.replaces.retain(|(key, _)| !withdrawn.replaces.contains(key));
+                by.replaces.push((key, withdrawn.record));
             }
-            _ => self.discard_record(key, record, mark, discarded.as_deref()),
+            // One that is under way itself, because the engine stops, does not take this record along: it goes afterwards, or
+            // others would hear that it is discarded before they know of the other one.
+            Some(by) if by.durability == Durability::Storing => {
+                withdrawn.key = key;
+                self.storage.withdrawn.push(withdrawn);
+            }
+            _ => self.discard_record(key, withdrawn.record, withdrawn.mark, discarded.as_deref()),
         }
     }
 

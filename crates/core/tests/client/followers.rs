@@ -222,8 +222,15 @@ tests! {
         script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
         script.drain();
         script.give(Input::Stop);
+        let [first, second] = script.held.replace(Vec::new()).unwrap().try_into().unwrap();
+        script.store(first.kind, first.id);
+        script.drain();
+        assert!(script.held.as_ref().unwrap().is_empty(), "others hear of the edit before what it stands for goes");
+        script.store(second.kind, second.id);
+        script.drain();
         script.store_held();
         assert_eq!(script.disk.now.writes(), 1, "{:?}", script.disk.now.queue);
+        assert!(!script.told.contains(&"removed".to_owned()), "{:?}", script.told);
     }
 
     fn a_late_word_about_an_exchange_finds_the_new_write_applied() {
