@@ -122,10 +122,9 @@ impl Client {
             self.tabs.mirror.read_floor = self.record.queue_floor;
             dirty = self.overlay.touched();
         }
-        for (key, stood_for) in &queue.marks {
-            self.mark_found(*key, stood_for, &mut dirty);
-        }
-        let known = self.known_when_read();
+        // Whoever was given the lead read without having asked: what is not above the floor of then was there or had left.
+        let (mut known, floor) = (self.known_when_read(), self.tabs.mirror.read_floor);
+        known.extend(self.queue.keys().into_iter().filter(|key| *key <= floor));
         let found: Vec<u64> = queue.mutations.iter().filter_map(Mutation::key).collect();
         self.tabs.mirror.are_found(&found);
         for mutation in queue.mutations {
@@ -133,6 +132,10 @@ impl Client {
                 self.revive(&mutation, leads, &mut dirty);
                 self.take_mutation(mutation, &mut dirty);
             }
+        }
+        // What something else stands for has left already, and was not discarded.
+        for (key, stood_for) in &queue.marks {
+            self.mark_found(*key, stood_for, &mut dirty);
         }
         for key in known.into_iter().filter(|key| !only_new && found.binary_search(key).is_err()) {
             self.record_vanished(key, &mut dirty);
@@ -163,8 +166,8 @@ impl Client {
     /// who discards leaves a mark.
     fn record_vanished(&mut self, key: u64, dirty: &mut Vec<(super::EntityIndex, String)>) {
         let Some(mutation) = self.queue.find_key(key).and_then(|place| self.queue.get(place)) else { return };
-        let is_open = mutation.state.is_open() && !planted::is(42);
-        let how = if is_open { Departure::Applied(self.record.shown.seq) } else { Departure::Removed };
+        let failed = matches!(mutation.state, MutationState::Failed(_)) || planted::is(42);
+        let how = if failed { Departure::Removed } else { Departure::Applied(self.record.shown.seq) };
         self.record_is_gone(key, how, dirty);
     }
 

@@ -169,6 +169,30 @@ tests! {
         script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice"]);
     }
 
+    fn a_tab_that_is_given_the_lead_sends_nothing_that_was_applied_while_it_slept() {
+        let (mut script, op_id) = follower_with_a_write();
+        script.disk.now.queue.clear();
+        script.disk.now.replica = Some(replica_at(6, 1));
+        let stored = script.disk.open();
+        script.give(Input::Opened(Box::new(stored)));
+        assert_eq!(script.told, [format!("{op_id} at 6")]);
+        assert_eq!(script.client.mutations_json(), "[]");
+    }
+
+    fn a_write_that_was_confirmed_is_never_said_to_be_discarded() {
+        let mut script = Script::new();
+        script.go_live();
+        script.write();
+        script.pass(100);
+        let op_id = op_id_at(&script, 0).to_string();
+        script.outcomes(&[(op_id.as_str(), r#""status":"applied","first_seq":6,"last_seq":6"#)]);
+        // Its record is gone before the stream has passed it.
+        script.disk.now.queue.clear();
+        script.give(Input::Wake);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        assert_eq!(script.told, ["sent".to_owned(), format!("{op_id} at 6")]);
+    }
+
     fn a_tab_that_does_not_lead_and_loses_its_disk_talks_to_the_server_itself() {
         let (mut script, op_id) = follower_with_a_write();
         script.log.clear();
@@ -231,6 +255,16 @@ tests! {
         script.store_held();
         assert_eq!(script.disk.now.writes(), 1, "{:?}", script.disk.now.queue);
         assert!(!script.told.contains(&"removed".to_owned()), "{:?}", script.told);
+    }
+
+    fn what_an_edit_stands_for_was_not_discarded_although_a_mark_is_in_its_place() {
+        let (mut script, op_id) = follower_with_a_write();
+        // An engine that stopped while both were under way left them like this.
+        script.disk.now.queue.insert(1, br#"{"format":1,"state":"discarded"}"#.to_vec());
+        script.disk.now.queue.insert(2, foreign_record_for("77", &op_id));
+        script.give(Input::Wake);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        assert_eq!(script.told, [format!("{op_id} by {:0>32}", 77)]);
     }
 
     fn a_late_word_about_an_exchange_finds_the_new_write_applied() {
