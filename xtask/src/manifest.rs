@@ -36,6 +36,9 @@ pub(crate) struct Build {
     pub(crate) profile: String,
     /// Folder for the module and its JavaScript.
     pub(crate) out: String,
+    /// Arguments of LLVM, which makes the module's code.
+    #[serde(default)]
+    pub(crate) llvm: Vec<String>,
     /// Arguments of wasm-opt.
     pub(crate) wasm_opt: Vec<String>,
 }

@@ -94,6 +94,9 @@ fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
             .args(["--target", WASM_TARGET, "--profile", &build.profile])
             .args(["--features", &build.features.join(",")])
             .args(["--config", &without_machine_paths(repo)?])
+            .arg("--")
+            // The crates were compiled without these; all machine code is made here, when the whole is optimised.
+            .args(build.llvm.iter().map(|argument| format!("-Cllvm-args={argument}")))
             .run()
     })?;
     let compiled = repo.target().join(WASM_TARGET).join(&build.profile).join(format!("{}.wasm", package.replace('-', "_")));
