@@ -30,10 +30,15 @@ struct Size {
 
 impl Size {
     fn of(bytes: &[u8]) -> anyhow::Result<Self> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes)?;
-        Ok(Self { raw: bytes.len() as u64, gzip: encoder.finish()?.len() as u64 })
+        Ok(Self { raw: bytes.len() as u64, gzip: gzip_bytes(bytes)? })
     }
+}
+
+/// The number of bytes after gzip -9.
+pub(crate) fn gzip_bytes(bytes: &[u8]) -> anyhow::Result<u64> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?.len() as u64)
 }
 
 impl Download {

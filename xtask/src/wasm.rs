@@ -1,4 +1,5 @@
-//! Makes the modules that `wasm-pack.toml` lists: cargo, then wasm-bindgen (as a library), then wasm-opt.
+//! Makes the modules that `wasm-pack.toml` lists: cargo, then wasm-bindgen (as a library), then wasm-opt, then the order of
+//! the functions.
 //!
 //! The wasm-pack program is not used: with the library inside this program a first build needs no tool to be compiled
 //! beside it, and the version cannot differ from the one in `Cargo.lock`.
@@ -18,6 +19,8 @@ use crate::stamp::{Inputs, Stamp};
 use crate::{lock, tools};
 use short_names::ShortNames;
 
+mod function_order;
+mod likeness;
 mod short_names;
 
 /// The files that one build makes.
@@ -118,7 +121,7 @@ fn without_machine_paths(repo: &Repo) -> anyhow::Result<String> {
 fn generate(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     let outputs = outputs(repo, build)?;
     let inputs = Inputs::default()
-        .text(&format!("{build:?} {}", short_names::GIVE))
+        .text(&format!("{build:?} {} {:?}", short_names::GIVE, function_order::WINDOWS_BYTES))
         // A new wasm-bindgen generates other JavaScript from the same module.
         .text(&tools::locked_version(repo, "wasm-bindgen")?)
         .path(compiled)?
@@ -129,7 +132,9 @@ fn generate(repo: &Repo, build: &Build, compiled: &Path) -> anyhow::Result<()> {
     }
     step(&format!("Generating {} with wasm-bindgen and wasm-opt", build.out), || {
         bindgen(repo, build, compiled)?;
-        optimise(repo, build, &outputs)
+        optimise(repo, build, &outputs)?;
+        fs::write(&outputs.wasm, function_order::improve(&fs::read(&outputs.wasm)?)?)?;
+        Ok(())
     })?;
     stamp.write()
 }
