@@ -27,7 +27,7 @@ export async function push<S extends object>(access: Access<S>): Promise<void> {
   const { engine, sessions } = access;
   sessions.running();
   const wanted = new Set(awaited(engine.mutations.list()));
-  sessions.command((raw) => raw.wake());
+  sessions.command((raw) => raw.command("wake"));
   await reach(access, () => !awaited(engine.mutations.list()).some((opId) => wanted.has(opId)));
 }
 
@@ -50,7 +50,7 @@ const pullsOf: WeakMap<object, { ended: Promise<void>; next: Promise<void> | und
 async function pullNow<S extends object>(access: Access<S>): Promise<void> {
   const before = access.syncs();
   access.sessions.running();
-  access.sessions.command((raw) => raw.pull());
+  access.sessions.command((raw) => raw.command("pull"));
   await reach(access, () => access.syncs() > before);
 }
 
@@ -62,7 +62,7 @@ export async function resetReplica<S extends object>(access: Access<S>): Promise
     throw new SynclineError("NOT_STARTED", "there is no replica yet", {
       hint: "Wait until `status.identity` is known.",
     });
-  sessions.command((raw) => raw.resync());
+  sessions.command((raw) => raw.command("resync"));
   await reach(access, () => engine.status.synced);
 }
 

@@ -70,17 +70,22 @@ export interface RawEngine {
   deltaJson(entity: string, since: number): string;
   mutationsJson(): string;
   statusJson(): string;
-  pause(): string;
-  resume(): string;
-  /** Cuts a wait for the server short and checks an open socket. */
-  wake(): string;
-  /** Asks the server for what is new; the event `synced` says when everything is here. */
-  pull(): string;
-  /** Fetches every row anew; unsent writes stay. */
-  resync(): string;
+  command(name: Command): string;
   stop(): Promise<void>;
   free(): void;
 }
+
+/** What needs no more than its name. */
+export type Command =
+  /** Stay away from the network. */
+  | "pause"
+  | "resume"
+  /** Cut a wait for the server short and check an open socket. */
+  | "wake"
+  /** Ask the server for what is new; the event `synced` says when everything is here. */
+  | "pull"
+  /** Fetch every row anew; unsent writes stay. */
+  | "resync";
 
 /** Hears what happens outside of calls, and the binary frames of the socket. */
 export type OnEvents = (eventsJson: string, binaryFrame?: Uint8Array) => void;

@@ -132,7 +132,7 @@ export class Sessions {
   /** Stays away from the network, or not any more; said before the start it holds then. */
   pause(isPaused: boolean): void {
     this.#isPaused = isPaused;
-    this.command((raw) => (isPaused ? raw.pause() : raw.resume()));
+    this.command((raw) => raw.command(isPaused ? "pause" : "resume"));
   }
 
   async change(token?: Token, carries = false): Promise<void> {

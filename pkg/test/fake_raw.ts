@@ -1,6 +1,7 @@
 // A raw engine in memory, with the same interface and events as the one in WebAssembly, whose server is the test.
 
 import type {
+  Command,
   RawAccepted,
   RawChange,
   RawEngine,
@@ -184,30 +185,19 @@ export class FakeRaw implements RawEngine {
     return JSON.stringify(this.#status());
   }
 
-  pause(): string {
-    this.calls.push("pause");
-    return this.#json([this.#connect("paused")]);
-  }
-
-  resume(): string {
-    this.calls.push("resume");
-    return this.#json([this.#connect("connecting")]);
-  }
-
-  wake(): string {
-    this.calls.push("wake");
-    return "[]";
-  }
-
-  pull(): string {
-    this.calls.push("pull");
-    return "[]";
-  }
-
-  resync(): string {
-    this.calls.push("resync");
-    this.#synced = false;
-    return this.#json([this.#statusEvent()]);
+  command(name: Command): string {
+    this.calls.push(name);
+    switch (name) {
+      case "pause":
+        return this.#json([this.#connect("paused")]);
+      case "resume":
+        return this.#json([this.#connect("connecting")]);
+      case "resync":
+        this.#synced = false;
+        return this.#json([this.#statusEvent()]);
+      default:
+        return "[]";
+    }
   }
 
   stop(): Promise<void> {

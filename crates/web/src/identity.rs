@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 use syncline_protocol::Identity;
 use syncline_protocol::json::{finish, write_text};
-use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::prelude::*;
 
 use crate::browser::{recall_identity, remember_identity};
 
@@ -28,8 +28,8 @@ pub fn identity_key(user_id: Option<String>, tenant_id: Option<String>) -> Strin
 
 /// SHA-256 of a token in hexadecimal: what is stored in its place.
 #[wasm_bindgen(js_name = tokenHash)]
-pub fn token_hash(token: &str) -> String {
-    sha256_hex(token.as_bytes())
+pub fn token_hash(token: &str) -> JsValue {
+    JsValue::from_str(&sha256_hex(token.as_bytes()))
 }
 
 /// Name of the database and the lock of an identity.
@@ -43,13 +43,13 @@ pub(crate) fn recall(app_name: &str, token: Option<&str>) -> Option<Identity> {
     let Some(token) = token else {
         return Some(Identity::default());
     };
-    Identity::parse(&recall_identity(&map_name(app_name), &token_hash(token))?).ok()
+    Identity::parse(&recall_identity(&map_name(app_name), &sha256_hex(token.as_bytes()))?).ok()
 }
 
 /// Keeps what the server said about a token.
 pub(crate) fn remember(app_name: &str, token: Option<&str>, identity: &Identity) {
     if let Some(token) = token {
-        remember_identity(&map_name(app_name), &token_hash(token), &to_json(identity));
+        remember_identity(&map_name(app_name), &sha256_hex(token.as_bytes()), &to_json(identity));
     }
 }
 

@@ -17,6 +17,9 @@ use crate::panic::refuse_after_panic;
 
 /// One engine. Methods that return text of events return what happened because of the call; what happens later comes to
 /// the listener, as a JSON array of events.
+///
+/// Text is returned as a value of JavaScript: the glue of a method that returns a `String` frees it in JavaScript, which each
+/// page downloads for each method.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawEngine {
@@ -39,16 +42,16 @@ impl RawEngine {
     }
 
     /// Begins with this token, or without one as the anonymous user.
-    pub fn start(&self, token: Option<String>) -> String {
+    pub fn start(&self, token: Option<String>) -> JsValue {
         self.engine().start(token);
-        self.engine.take_events()
+        self.events()
     }
 
     /// Goes on with another token of the same identity; without one, waits until there is one.
     #[wasm_bindgen(js_name = setToken)]
-    pub fn set_token(&self, token: Option<String>) -> String {
+    pub fn set_token(&self, token: Option<String>) -> JsValue {
         self.engine().set_token(token);
-        self.engine.take_events()
+        self.events()
     }
 
     /// Queues one transaction: `[{entity, row_id?, kind, data?}]`. With an op_id it is queued in place of that write, which
@@ -56,7 +59,7 @@ impl RawEngine {
     ///
     /// # Errors
     /// The code of what is wrong with the changes, or with the write to be replaced. Nothing happened then.
-    pub fn mutate(&self, changes_json: &str, instead_of: Option<String>) -> Result<String, JsValue> {
+    pub fn mutate(&self, changes_json: &str, instead_of: Option<String>) -> Result<JsValue, JsValue> {
         let engine = self.engine();
         let changes = NewChange::parse_list(changes_json).map_err(|error| refused(ErrorCode::InvalidJson, &error.text()))?;
         let accepted = engine.call(|client, now| match instead_of {
@@ -64,34 +67,34 @@ impl RawEngine {
             Some(op_id) => client.edit(now, &OpId::parse(op_id)?, changes),
         });
         let accepted = accepted.map_err(|error| client_error(&error))?;
-        Ok(mutated(&accepted.op_id, &accepted.row_ids, &engine.take_events()))
+        Ok(JsValue::from_str(&mutated(&accepted.op_id, &accepted.row_ids, &engine.take_events())))
     }
 
     /// Discards a write that failed or was not sent yet. Gives events.
     ///
     /// # Errors
     /// When no such write has this op_id.
-    pub fn remove(&self, op_id: &str) -> Result<String, JsValue> {
+    pub fn remove(&self, op_id: &str) -> Result<JsValue, JsValue> {
         let engine = self.engine();
         let removed = parse_op_id(op_id).and_then(|op_id| engine.call(|client, now| client.remove(now, &op_id)));
         removed.map_err(|error| client_error(&error))?;
-        Ok(engine.take_events())
+        Ok(self.events())
     }
 
     /// Queues what another session wrote and never sent: intents, one a line, as `Client::adopt` takes them. Gives events.
     ///
     /// # Errors
     /// Before the database was read, and when the queue is full.
-    pub fn adopt(&self, list: &str, is_other_log: bool) -> Result<String, JsValue> {
+    pub fn adopt(&self, list: &str, is_other_log: bool) -> Result<JsValue, JsValue> {
         let adopted = self.engine().call(|client, now| client.adopt(now, list, is_other_log));
         adopted.map_err(|error| client_error(&error))?;
-        Ok(self.engine.take_events())
+        Ok(self.events())
     }
 
     /// One row of the view, with its id.
     #[wasm_bindgen(js_name = rowJson)]
-    pub fn row_json(&self, entity: &str, id: &str) -> Option<String> {
-        self.engine().read(|client| client.row_json(entity, id))
+    pub fn row_json(&self, entity: &str, id: &str) -> JsValue {
+        self.engine().read(|client| client.row_json(entity, id)).map_or(JsValue::UNDEFINED, |row| JsValue::from_str(&row))
     }
 
     /// Changes when the row changes; 0 for a row that is not in the view.
@@ -102,45 +105,37 @@ impl RawEngine {
 
     /// What changed in an entity since a former call said `at`: `{at, full, rows, removed}`. 0 gives everything.
     #[wasm_bindgen(js_name = deltaJson)]
-    pub fn delta_json(&self, entity: &str, since: f64) -> String {
-        self.engine().read(|client| client.delta_json(entity, to_u64(since)))
+    pub fn delta_json(&self, entity: &str, since: f64) -> JsValue {
+        JsValue::from_str(&self.engine().read(|client| client.delta_json(entity, to_u64(since))))
     }
 
     /// The queue in order.
     #[wasm_bindgen(js_name = mutationsJson)]
-    pub fn mutations_json(&self) -> String {
-        self.engine().read(|client| client.mutations_json())
+    pub fn mutations_json(&self) -> JsValue {
+        JsValue::from_str(&self.engine().read(|client| client.mutations_json()))
     }
 
     /// Where the replica stands.
     #[wasm_bindgen(js_name = statusJson)]
-    pub fn status_json(&self) -> String {
-        self.engine().status().to_json()
+    pub fn status_json(&self) -> JsValue {
+        JsValue::from_str(&self.engine().status().to_json())
     }
 
-    /// Stops talking to the network; everything else goes on.
-    pub fn pause(&self) -> String {
-        self.input(Input::Pause)
-    }
-
-    /// Talks to the network again.
-    pub fn resume(&self) -> String {
-        self.input(Input::Resume)
-    }
-
-    /// Cuts a wait short and checks an open socket.
-    pub fn wake(&self) -> String {
-        self.input(Input::Wake)
-    }
-
-    /// Asks the server for what is new; the event `synced` says when everything is here.
-    pub fn pull(&self) -> String {
-        self.input(Input::Pull)
-    }
-
-    /// Fetches every row anew; unsent writes stay.
-    pub fn resync(&self) -> String {
-        self.input(Input::Resync)
+    /// Gives the core a command that has no more to it than its name. Gives events.
+    pub fn command(&self, name: &str) -> JsValue {
+        self.engine().take(match name {
+            // Stops talking to the network; everything else goes on.
+            "pause" => Input::Pause,
+            // Talks to the network again.
+            "resume" => Input::Resume,
+            // Asks the server for what is new; the event `synced` says when everything is here.
+            "pull" => Input::Pull,
+            // Fetches every row anew; unsent writes stay.
+            "resync" => Input::Resync,
+            // Cuts a wait short and checks an open socket.
+            _ => Input::Wake,
+        });
+        self.events()
     }
 
     /// Closes the socket, the database, the lock and the listeners; gives a promise of that. Events of writes that still
@@ -149,9 +144,8 @@ impl RawEngine {
         self.engine().stop()
     }
 
-    fn input(&self, input: Input) -> String {
-        self.engine().take(input);
-        self.engine.take_events()
+    fn events(&self) -> JsValue {
+        JsValue::from_str(&self.engine.take_events())
     }
 
     /// The way in of every call.

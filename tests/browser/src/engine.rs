@@ -62,7 +62,7 @@ impl TestEngine {
 
     /// Starts it.
     pub fn start(&self, token: Option<&str>) {
-        self.heard.add(&self.raw.start(token.map(str::to_owned)));
+        self.hear(&self.raw.start(token.map(str::to_owned)));
     }
 
     /// Waits for the next event of this type that was not awaited yet. Those before it count as awaited.
@@ -103,7 +103,7 @@ impl TestEngine {
             let code = js_sys::Reflect::get(&thrown, &"code".into()).unwrap_or_default();
             code.as_string().unwrap_or_default()
         })?;
-        let accepted: Value = parse(&accepted);
+        let accepted: Value = parse(&said(&accepted));
         self.heard.add(&accepted["events"].to_string());
         let row_ids = accepted["row_ids"].as_array().cloned().unwrap_or_default();
         Ok((text(&accepted["op_id"]), row_ids.iter().map(text).collect()))
@@ -128,7 +128,7 @@ impl TestEngine {
 
     /// All rows of an entity.
     pub fn rows(&self, entity: &str) -> Vec<Value> {
-        let delta: Value = parse(&self.raw.delta_json(entity, 0.0));
+        let delta: Value = parse(&said(&self.raw.delta_json(entity, 0.0)));
         delta["rows"].as_array().cloned().unwrap_or_default()
     }
 
@@ -139,22 +139,22 @@ impl TestEngine {
 
     /// The queue.
     pub fn mutations(&self) -> Vec<Value> {
-        parse(&self.raw.mutations_json())
+        parse(&said(&self.raw.mutations_json()))
     }
 
     /// The status.
     pub fn status(&self) -> Value {
-        parse(&self.raw.status_json())
+        parse(&said(&self.raw.status_json()))
     }
 
     /// Discards a write.
     pub fn remove(&self, op_id: &str) {
-        self.heard.add(&self.raw.remove(op_id).unwrap_or_else(|thrown| panic!("{thrown:?}")));
+        self.hear(&self.raw.remove(op_id).unwrap_or_else(|thrown| panic!("{thrown:?}")));
     }
 
     /// Gives it another token.
     pub fn set_token(&self, token: Option<&str>) {
-        self.heard.add(&self.raw.set_token(token.map(str::to_owned)));
+        self.hear(&self.raw.set_token(token.map(str::to_owned)));
     }
 
     /// Whether a problem with this code was reported so far.
@@ -164,22 +164,22 @@ impl TestEngine {
 
     /// Stops talking to the network.
     pub fn pause(&self) {
-        self.heard.add(&self.raw.pause());
+        self.hear(&self.raw.command("pause"));
     }
 
     /// Asks for what is new.
     pub fn pull(&self) {
-        self.heard.add(&self.raw.pull());
+        self.hear(&self.raw.command("pull"));
     }
 
     /// Fetches every row anew.
     pub fn resync(&self) {
-        self.heard.add(&self.raw.resync());
+        self.hear(&self.raw.command("resync"));
     }
 
     /// Talks again.
     pub fn resume(&self) {
-        self.heard.add(&self.raw.resume());
+        self.hear(&self.raw.command("resume"));
     }
 
     /// Stops for good and waits until everything is let go.
@@ -190,6 +190,10 @@ impl TestEngine {
     /// Begins to stop.
     pub fn begin_stop(&self) -> Promise {
         self.raw.stop().unchecked_into()
+    }
+
+    fn hear(&self, events: &JsValue) {
+        self.heard.add(&said(events));
     }
 
     fn tail(&self) -> String {
@@ -214,4 +218,8 @@ fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {
 
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn said(text: &JsValue) -> String {
+    text.as_string().unwrap_or_else(|| panic!("no text: {text:?}"))
 }

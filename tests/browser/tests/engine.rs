@@ -260,7 +260,7 @@ async fn a_newer_database_is_reported_and_left_alone() {
 #[wasm_bindgen_test]
 async fn a_known_token_opens_its_identity_and_an_unknown_one_shows_nothing() {
     let app = unique_name("tokens");
-    let map = json!([{ "token_hash": syncline_web::token_hash("known"), "identity": { "user_id": "ada", "tenant_id": null } }]);
+    let map = json!([{ "token_hash": syncline_web::token_hash("known").as_string(), "identity": { "user_id": "ada", "tenant_id": null } }]);
     eval(&format!("localStorage.setItem('syncline_{app}_identities', {})", Value::from(map.to_string())));
     let known = TestEngine::new(&app, &none());
     known.start(Some("known"));

@@ -16,7 +16,7 @@ use crate::size;
 
 /// How far back likeness is looked for, in bytes. What gzip makes of an order cannot be foretold to the last hundred bytes,
 /// so several are made and the smallest is taken.
-pub(super) const WINDOWS_BYTES: [usize; 4] = [4_000, 8_000, 12_000, 16_000];
+pub(super) const WINDOWS_BYTES: [usize; 4] = [4_000, 6_000, 7_000, 8_000];
 
 /// The same module with its functions in the order that compresses best.
 pub(super) fn improve(module: &[u8]) -> anyhow::Result<Vec<u8>> {
