@@ -59,6 +59,7 @@ impl Client {
             } else {
                 // Also when this tab does not talk to the server: from now on the others tell it what they do.
                 self.ask();
+                self.ask_anew();
             }
         }
         self.finish_opening();

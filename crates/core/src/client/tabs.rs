@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use syncline_protocol::json::{JsonError, Object, Reader, Slot, finish};
 use syncline_protocol::{ErrorCode, ErrorDetail, Timestamp};
 
-use super::connection::Phase;
+use super::connection::{CatchUp, Phase};
 use super::mirror::Mirror;
 use super::storage_flow::explain;
 use super::timer::Timer;
@@ -131,7 +131,15 @@ impl Client {
         // Whatever is being read does not count: it may be older than what this tab wrote.
         self.tabs.mirror.doubt();
         self.read_storage();
+        self.ask_anew();
         self.advance();
+    }
+
+    /// What this tab had asked the server, or was about to ask, it asks the leader.
+    pub(super) fn ask_anew(&mut self) {
+        if core::mem::replace(&mut self.link.catch_up, CatchUp::Told) != CatchUp::Told {
+            self.command("pull");
+        }
     }
 
     /// The disk is of no use to a tab that does not lead: it goes on as a replica of its own, which talks to the server itself.
@@ -191,12 +199,11 @@ impl Client {
 
     /// Asks the leader to do something; gives whether there is one to ask.
     pub(super) fn command_leader(&mut self, command: &str) -> bool {
-        let follows = self.link.phase == Phase::Following;
-        if follows {
+        if !self.tabs.leads {
             self.need_leader();
             self.command(command);
         }
-        follows
+        !self.tabs.leads
     }
 
     fn command(&mut self, command: &str) {

@@ -169,6 +169,49 @@ tests! {
         script.expect(&["heartbeat", "pull /api/sync/pull?cursor=t5&user_id=alice"]);
     }
 
+    fn a_question_is_the_leaders_wherever_the_tab_stands() {
+        let synced = || TabMessage::Said(r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+        let asked = |script: &Script| TabMessage::Said(format!(r#"{{"say":"asked","schema":0,"seq":{}}}"#, script.now));
+        // While the application has paused all tabs.
+        let (mut paused, _) = follower_with_a_write();
+        paused.give(Input::Pause);
+        paused.give(Input::Pull);
+        // Before the database was open.
+        let mut early = Script::unstarted(false);
+        early.give(Input::Start { identity: Some(alice()) });
+        early.give(Input::Pull);
+        early.disk.now.fence = 1;
+        early.give(Input::Opened(Box::new(early.disk.read(None))));
+        // Before it lost the lead.
+        let mut robbed = Script::new();
+        robbed.go_live();
+        robbed.give(Input::Pull);
+        robbed.disk.now.fence += 1;
+        robbed.give(Input::LeadLost);
+        for mut script in [paused, early, robbed] {
+            script.disk.now.replica = Some(replica_at(5, 0));
+            script.give(Input::Opened(Box::new(script.disk.read(None))));
+            script.log.clear();
+            script.give(Input::TabHeard { tab: 9, number: 1, message: synced() });
+            script.expect(&[]);
+            let message = asked(&script);
+            script.give(Input::TabHeard { tab: 9, number: 2, message });
+            script.give(Input::TabHeard { tab: 9, number: 3, message: synced() });
+            script.expect(&["synced 0"]);
+        }
+    }
+
+    fn a_paused_tab_that_does_not_lead_forgets_no_rows_of_its_own() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::LeadLost);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.give(Input::Pause);
+        assert!(script.client.status().synced);
+        script.give(Input::Resync);
+        assert!(script.client.status().synced, "the leader has them fetched anew");
+    }
+
     fn a_tab_that_is_given_the_lead_sends_nothing_that_was_applied_while_it_slept() {
         let (mut script, op_id) = follower_with_a_write();
         script.disk.now.queue.clear();
