@@ -9,7 +9,7 @@ use syncline_protocol::{ErrorCode, ErrorDetail};
 
 use super::mirror::Departure;
 use super::mutation_queue::QueuePlace;
-use super::mutation_record::{Durability, Mutation, Record};
+use super::mutation_record::{Durability, Mutation, Record, is_unsent};
 use super::storage_flow::{Purpose, StorageFlow};
 use super::{Client, EntityIndex, Event, Former, StorageFailure, StorageKind, StoredValue};
 use crate::planted;
@@ -77,8 +77,9 @@ impl Client {
             let Some(mutation) = self.queue.get_mut(place) else { continue };
             mutation.durability = Durability::Storing;
             for (key, record) in &mutation.replaces {
-                // Who leads knows what becomes of a record; the others may not have heard.
-                let expect = (!leads).then(|| record.clone());
+                // Who leads knows what became of a record, which the disk may have refused to keep; the others may not have heard.
+                // But of what was not sent a newer leader can know more, of which this one may not have heard either.
+                let expect = (!leads || is_unsent(record)).then(|| record.clone());
                 formers.push(Former { number: records.len(), key: *key, expect });
             }
             records.push(mutation.record());

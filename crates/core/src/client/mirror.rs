@@ -402,8 +402,14 @@ impl Client {
 
     /// A write in whose place another tab put this one.
     fn replace_formers(&mut self, mutation: &Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
+        let departure = mutation.key().and_then(|key| self.tabs.mirror.departure(key));
         for op_id in &mutation.stands_for {
             let Some(former) = self.queue.find(op_id) else { continue };
+            if let (Some(how), Some(key)) = (departure, self.queue.get(former).and_then(Mutation::key)) {
+                // The word is late: that one has left already, and took this one along.
+                self.record_is_gone(key, how, dirty);
+                continue;
+            }
             dirty.append(&mut self.rows_of(former));
             let Some(former) = self.queue.remove(former) else { continue };
             self.left_queue(former.key());

@@ -123,6 +123,11 @@ pub(crate) fn is_mark(record: &[u8]) -> bool {
     record.starts_with(MARK)
 }
 
+/// Whether a record is that of a write that nobody has sent.
+pub(crate) fn is_unsent(record: &[u8]) -> bool {
+    record.starts_with(br#"{"format":1,"state":"pending""#)
+}
+
 fn read_op_ids(reader: &mut Reader<'_>) -> Vec<OpId> {
     let mut op_ids = Vec::new();
     let mut list = reader.array();

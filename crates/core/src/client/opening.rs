@@ -218,6 +218,9 @@ impl Client {
         let findings = self.load_records(stored.records)?;
         // None of these is news.
         self.load_queue(queue.mutations);
+        for (key, _) in &queue.marks {
+            self.left_queue(Some(*key));
+        }
         self.storage.open_disk(self.storage.fence);
         self.storage.is_written(stored.replica);
         if replica_damaged {

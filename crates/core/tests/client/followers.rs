@@ -345,6 +345,44 @@ tests! {
         assert!(!script.client.mutations_json().contains(late.as_str()), "{}", script.client.mutations_json());
     }
 
+    fn a_late_word_about_a_write_tells_what_became_of_the_one_that_stood_for_it() {
+        let mut script = Script::unstarted(false);
+        script.give(Input::Start { identity: Some(alice()) });
+        let stands_for = format!(r#""stands_for":["{:0>32}"]"#, 78);
+        let mark = format!(r#"{{"format":1,"state":"discarded",{stands_for}}}"#);
+        script.disk.now.queue.insert(1, mark.into_bytes());
+        script.disk.now.fence = 1;
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        // Both were made, then they were one, and then that was discarded.
+        let records = vec![foreign_record("77"), foreign_record("78")];
+        let folded = String::from_utf8(foreign_record("77")).unwrap().replace(r#""error""#, &format!(r#"{stands_for},"error""#));
+        let made = StorageKind::Enqueue { records, formers: Vec::new() };
+        let fold = StorageKind::FoldQueue { fence: 1, put: vec![(1, folded.into_bytes())], remove: vec![2] };
+        script.give(Input::TabHeard { tab: 8, number: 1, message: TabMessage::Stored(made, vec![1, 2]) });
+        script.give(Input::TabHeard { tab: 8, number: 2, message: TabMessage::Stored(fold, vec![1, 2]) });
+        assert_eq!(script.told, ["removed"]);
+        assert_eq!(script.client.mutations_json(), "[]");
+    }
+
+    fn a_leader_that_does_not_know_that_it_was_followed_edits_nothing_that_was_sent() {
+        let mut script = Script::new();
+        script.write();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
+        script.disk.now.queue.insert(1, sent.clone().into_bytes());
+        script.disk.now.fence += 1;
+        script.told.clear();
+        let row_id = listed[0]["changes"][0]["row_id"].as_str().map(str::to_owned);
+        let data = Some(r#"{"a":2}"#.to_owned());
+        let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data };
+        let edited = script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
+        script.drain();
+        assert_eq!(script.disk.now.queue, [(1, sent.into_bytes())].into());
+        assert_eq!(script.told, [format!("{op_id} by {}", edited.op_id), format!("{} by {op_id}", edited.op_id)]);
+        assert!(script.client.mutations_json().contains(op_id.as_str()));
+    }
+
     fn a_word_that_comes_after_all_is_done_and_the_lead_was_lost_brings_nothing_back() {
         let mut script = Script::new();
         script.write();
