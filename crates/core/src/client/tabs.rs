@@ -267,9 +267,18 @@ impl Client {
         }
     }
 
+    /// Says what counts only of the leader: neither of one that was robbed nor of a tab that lost its disk.
+    fn say_as_leader(&mut self, what: &str, seq: u64) {
+        let fence = self.storage.fence;
+        self.say(what, &mut |object| {
+            object.uint("seq", seq);
+            object.uint("fence", fence);
+        });
+    }
+
     pub(super) fn tell_tabs_synced(&mut self, seq: u64) {
         if self.tabs.has_others {
-            self.say("synced", &mut |object| object.uint("seq", seq));
+            self.say_as_leader("synced", seq);
         }
     }
 
@@ -298,13 +307,14 @@ impl Client {
             let message = "another tab runs a newer version of this application; reload this one";
             self.notify(Event::Problem { code: ErrorCode::ReloadRequired, message: message.to_owned() });
         }
+        let is_of_leader = said.fence >= self.tabs.last_fence;
         match (said.say.as_str(), self.tabs.leads) {
             ("ask", true) => self.tabs.told.clear(),
             ("command", leads) => self.commanded(&said.command, said.seq, leads),
-            ("asked", _) if said.seq == self.tabs.question => self.tabs.question = said.seq.min(HEARD),
+            ("asked", _) if is_of_leader && said.seq == self.tabs.question => self.tabs.question = said.seq.min(HEARD),
             ("here", true) if said.fence > self.storage.fence => self.follow(),
             ("here", false) => self.leader_is_here(said),
-            ("synced", false) if self.tabs.question <= HEARD => {
+            ("synced", false) if is_of_leader && self.tabs.question <= HEARD => {
                 self.tabs.question = 0;
                 self.tabs.synced_at = Some(said.seq);
                 self.tell_followed();
@@ -324,7 +334,7 @@ impl Client {
             _ => {}
         }
         if leads {
-            self.say("asked", &mut |object| object.uint("seq", question));
+            self.say_as_leader("asked", question);
         }
         self.tabs.told.clear();
     }

@@ -129,29 +129,35 @@ tests! {
             number += 1;
             script.give(Input::TabHeard { tab: 9, number, message: TabMessage::Said(said) });
         };
+        let said = |say: &str, fence: u64, seq: u64| format!(r#"{{"say":"{say}","schema":0,"seq":{seq},"fence":{fence}}}"#);
         script.give(Input::Pull);
-        hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+        hear(&mut script, said("synced", 1, 0));
         script.expect(&[]);
         let question = script.now;
-        hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
-        hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+        hear(&mut script, said("asked", 1, question));
+        // Nor is what a tab has that lost its disk, or the lead.
+        hear(&mut script, said("synced", 0, 0));
+        script.expect(&[]);
+        hear(&mut script, said("synced", 1, 0));
         script.expect(&["synced 0"]);
         // Whoever was asked hands the lead over: what the new leader had before it heard of the question is no answer either.
         let here = |fence: u64| format!(r#"{{"say":"here","schema":0,"fence":{fence},"heard_at":null}}"#);
         hear(&mut script, here(1));
         for is_heard in [false, true] {
+            let fence = 2 + u64::from(is_heard);
             script.give(Input::Pull);
             let question = script.now;
             if is_heard {
-                hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
+                hear(&mut script, said("asked", fence - 1, question));
             }
             script.now += 1;
-            hear(&mut script, here(2 + u64::from(is_heard)));
-            hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{question}}}"#));
-            hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+            hear(&mut script, here(fence));
+            hear(&mut script, said("asked", fence, question));
+            hear(&mut script, said("asked", fence - 1, question + 1));
+            hear(&mut script, said("synced", fence, 0));
             script.expect(&[]);
-            hear(&mut script, format!(r#"{{"say":"asked","schema":0,"seq":{}}}"#, question + 1));
-            hear(&mut script, r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
+            hear(&mut script, said("asked", fence, question + 1));
+            hear(&mut script, said("synced", fence, 0));
             script.expect(&["synced 0"]);
         }
     }
@@ -159,7 +165,7 @@ tests! {
     fn what_a_former_leader_had_is_no_answer_to_the_tab_that_leads_now() {
         let (mut script, _) = follower_with_a_write();
         // The leader has more than it stored.
-        let said = r#"{"say":"synced","schema":0,"seq":5}"#.to_owned();
+        let said = r#"{"say":"synced","schema":0,"seq":5,"fence":1}"#.to_owned();
         script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Said(said) });
         let stored = script.disk.open();
         script.give(Input::Opened(Box::new(stored)));
