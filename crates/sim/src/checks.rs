@@ -101,6 +101,8 @@ impl World {
             }
             ClientEvent::MutationReplaced { op_id, by } => {
                 tab.dirty = true;
+                // Its status says that what it does now does not reach the disk.
+                self.devices[tab.device].remembers |= !Self::promises_disk(tab);
                 self.replaced(id, op_id, by);
             }
             ClientEvent::MutationFailed { op_id, .. } => {

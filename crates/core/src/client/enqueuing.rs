@@ -118,6 +118,10 @@ impl Client {
                     }
                 }
                 self.degrade(&failure);
+                let replaces = |place: &QueuePlace| self.queue.get(*place).is_some_and(|write| !write.replaces.is_empty());
+                if places.iter().any(replaces) {
+                    self.tell_of_revenants(&failure);
+                }
                 if self.link.is_over() {
                     for place in places {
                         self.lose(*place, ErrorCode::NotStarted, "the engine was stopped before the write was on disk");

@@ -340,15 +340,19 @@ impl Client {
             return;
         }
         if !core::mem::replace(&mut update.told, true) {
-            let (code, reason) = explain(failure);
-            let message = ["a write that failed or was discarded may come back after a reload: ", &reason].concat();
-            self.notify(Event::Problem { code, message });
+            self.tell_of_revenants(failure);
         }
         let owed = &mut self.storage.owed;
         update.put.append(&mut owed.put);
         update.remove.append(&mut owed.remove);
         update.processed.append(&mut owed.processed);
         *owed = update;
+    }
+
+    pub(super) fn tell_of_revenants(&mut self, failure: &StorageFailure) {
+        let (code, reason) = explain(failure);
+        let message = ["a write that failed, was edited or discarded may come back after a reload: ", &reason].concat();
+        self.notify(Event::Problem { code, message });
     }
 
     fn tell_discarded(&mut self, discarded: Option<Box<Mutation>>) {

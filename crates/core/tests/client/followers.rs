@@ -39,6 +39,15 @@ fn op_id_at(script: &Script, number: usize) -> OpId {
     OpId::parse(listed[number]["op_id"].as_str().unwrap()).unwrap()
 }
 
+/// The oldest write in the queue, and another content for its insert.
+fn first_edited(script: &Script) -> (OpId, NewChange) {
+    let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+    let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+    let row_id = listed[0]["changes"][0]["row_id"].as_str().map(str::to_owned);
+    let data = Some(r#"{"a":2}"#.to_owned());
+    (op_id, NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data })
+}
+
 /// A replica record at a seq, of which the queue's records up to a key were applied.
 fn replica_at(seq: u64, queue_floor: u64) -> Vec<u8> {
     let record = json!({"format": 1, "client_id": "0".repeat(32), "epoch": "e", "generation": 0, "seq": seq, "token": "t",
@@ -370,18 +379,29 @@ tests! {
         assert_eq!(script.client.mutations_json(), "[]");
     }
 
+    fn an_edit_that_the_disk_refuses_says_that_what_was_edited_may_come_back() {
+        let mut script = Script::new();
+        script.write();
+        let (op_id, change) = first_edited(&script);
+        script.held = Some(Vec::new());
+        script.log.clear();
+        script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
+        script.drain();
+        for request in script.held.take().unwrap_or_default() {
+            let result = Err(StorageFailure::Unavailable("gone".to_owned()));
+            script.give(Input::Stored { request: request.id, result });
+        }
+        script.expect(&["problem STORAGE_UNAVAILABLE", "problem STORAGE_UNAVAILABLE"]);
+    }
+
     fn a_leader_that_does_not_know_that_it_was_followed_edits_nothing_that_was_sent() {
         let mut script = Script::new();
         script.write();
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
+        let (op_id, change) = first_edited(&script);
         let sent = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap().replace("pending", "sent");
         script.disk.now.queue.insert(1, sent.clone().into_bytes());
         script.disk.now.fence += 1;
         script.told.clear();
-        let row_id = listed[0]["changes"][0]["row_id"].as_str().map(str::to_owned);
-        let data = Some(r#"{"a":2}"#.to_owned());
-        let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data };
         let edited = script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
         script.drain();
         assert_eq!(script.disk.now.queue, [(1, sent.into_bytes())].into());
@@ -393,11 +413,7 @@ tests! {
         let mut script = Script::new();
         script.write();
         let record = script.disk.now.queue[&1].clone();
-        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
-        let op_id = OpId::parse(listed[0]["op_id"].as_str().unwrap()).unwrap();
-        let row_id = listed[0]["changes"][0]["row_id"].as_str().map(str::to_owned);
-        let data = Some(r#"{"a":2}"#.to_owned());
-        let change = NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data };
+        let (op_id, change) = first_edited(&script);
         script.client.edit(Timestamp(script.now), &op_id, vec![change]).unwrap();
         script.drain();
         assert_eq!(script.disk.now.queue.keys().collect::<Vec<_>>(), [&2]);
