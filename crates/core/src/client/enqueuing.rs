@@ -191,8 +191,8 @@ impl Client {
     /// Another tab was faster: what this write was to take the place of was sent, discarded, or something else stands for it. That
     /// one counts again, and the disk says what became of it.
     fn came_too_late(&mut self, place: QueuePlace) {
-        let mut dirty = self.rows_of(place);
-        let Some(mutation) = self.queue.remove(place) else { return };
+        let mut dirty = Vec::new();
+        let Some(mutation) = self.leaves(place, &mut dirty) else { return };
         let op_id = mutation.intent.op_id;
         let mut former = None;
         for (key, record) in mutation.replaces {
@@ -234,8 +234,8 @@ impl Client {
     }
 
     fn lose(&mut self, place: QueuePlace, code: ErrorCode, message: &str) {
-        let rows = self.rows_of(place);
-        let Some(mutation) = self.queue.remove(place) else { return };
+        let mut rows = Vec::new();
+        let Some(mutation) = self.leaves(place, &mut rows) else { return };
         self.refresh_rows(&rows);
         if mutation.state.is_open() {
             self.notify(Event::MutationLost { op_id: mutation.intent.op_id, error: ErrorDetail::new(code, message) });

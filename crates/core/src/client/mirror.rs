@@ -372,8 +372,7 @@ impl Client {
                 self.left_queue(Some(*key));
                 continue;
             };
-            dirty.append(&mut self.rows_of(place));
-            let Some(mutation) = self.queue.remove(place) else { continue };
+            let Some(mutation) = self.leaves(place, &mut dirty) else { continue };
             self.left_queue(Some(*key));
             let op_id = mutation.intent.op_id;
             self.notify(match &by {
@@ -410,8 +409,7 @@ impl Client {
                 self.record_is_gone(key, how, dirty);
                 continue;
             }
-            dirty.append(&mut self.rows_of(former));
-            let Some(former) = self.queue.remove(former) else { continue };
+            let Some(former) = self.leaves(former, dirty) else { continue };
             self.left_queue(former.key());
             self.notify(Event::MutationReplaced { op_id: former.intent.op_id, by: mutation.intent.op_id.clone() });
         }
@@ -434,8 +432,7 @@ impl Client {
     pub(super) fn record_is_gone(&mut self, key: u64, how: Departure, dirty: &mut Vec<(EntityIndex, String)>) {
         self.tabs.mirror.is_gone(key, how);
         let Some(place) = self.queue.find_key(key) else { return };
-        dirty.append(&mut self.rows_of(place));
-        let Some(mutation) = self.queue.remove(place) else { return };
+        let Some(mutation) = self.leaves(place, dirty) else { return };
         let op_id = mutation.intent.op_id;
         match how {
             Departure::Applied(_) if matches!(mutation.state, MutationState::Applied(_)) => {}

@@ -1,6 +1,7 @@
 //! Sending writes: in order, in batches, one batch on its way, each marked on disk before its first send.
 
 use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -423,8 +424,7 @@ impl Client {
         while self.record.shown.token.is_some()
             && let Some((seq, place)) = self.queue.passed_by(self.record.shown.seq, &|place| self.stands_on_another(place))
         {
-            dirty.append(&mut self.rows_of(place));
-            let Some(mutation) = self.queue.remove(place) else { break };
+            let Some(mutation) = self.leaves(place, &mut dirty) else { break };
             if let Some(key) = mutation.key() {
                 removed.push((key, seq));
                 self.tabs.mirror.is_gone(key, Departure::Applied(seq));
@@ -457,6 +457,12 @@ impl Client {
             let row = entity.and_then(|entity| self.overlay.row(entity, change.row_id.as_str()));
             row.and_then(|row| row.steps.iter().find(|(other, _)| is_of_server(*other))).is_some_and(|(first, _)| *first != place)
         })
+    }
+
+    /// Takes a write out of the queue; its rows are to be looked at.
+    pub(super) fn leaves(&mut self, place: QueuePlace, dirty: &mut Vec<(super::EntityIndex, String)>) -> Option<Box<Mutation>> {
+        dirty.append(&mut self.rows_of(place));
+        self.queue.remove(place)
     }
 
     pub(super) fn rows_of(&mut self, place: QueuePlace) -> Vec<(super::EntityIndex, String)> {
