@@ -48,6 +48,11 @@ fn first_edited(script: &Script) -> (OpId, NewChange) {
     (op_id, NewChange { entity: "Todo".to_owned(), row_id, kind: ChangeKind::Insert, data })
 }
 
+/// What a leader says of a place in the log, or of a question.
+fn said(say: &str, fence: u64, seq: u64) -> String {
+    format!(r#"{{"say":"{say}","schema":0,"seq":{seq},"fence":{fence}}}"#)
+}
+
 /// A replica record at a seq, of which the queue's records up to a key were applied.
 fn replica_at(seq: u64, queue_floor: u64) -> Vec<u8> {
     let record = json!({"format": 1, "client_id": "0".repeat(32), "epoch": "e", "generation": 0, "seq": seq, "token": "t",
@@ -138,7 +143,6 @@ tests! {
             number += 1;
             script.give(Input::TabHeard { tab: 9, number, message: TabMessage::Said(said) });
         };
-        let said = |say: &str, fence: u64, seq: u64| format!(r#"{{"say":"{say}","schema":0,"seq":{seq},"fence":{fence}}}"#);
         script.give(Input::Pull);
         hear(&mut script, said("synced", 1, 0));
         script.expect(&[]);
@@ -185,8 +189,6 @@ tests! {
     }
 
     fn a_question_is_the_leaders_wherever_the_tab_stands() {
-        let synced = || TabMessage::Said(r#"{"say":"synced","schema":0,"seq":0}"#.to_owned());
-        let asked = |script: &Script| TabMessage::Said(format!(r#"{{"say":"asked","schema":0,"seq":{}}}"#, script.now));
         // While the application has paused all tabs.
         let (mut paused, _) = follower_with_a_write();
         paused.give(Input::Pause);
@@ -207,9 +209,11 @@ tests! {
             script.disk.now.replica = Some(replica_at(5, 0));
             script.give(Input::Opened(Box::new(script.disk.read(None))));
             script.log.clear();
+            let fence = script.disk.now.fence;
+            let synced = || TabMessage::Said(said("synced", fence, 0));
             script.give(Input::TabHeard { tab: 9, number: 1, message: synced() });
             script.expect(&[]);
-            let message = asked(&script);
+            let message = TabMessage::Said(said("asked", fence, script.now));
             script.give(Input::TabHeard { tab: 9, number: 2, message });
             script.give(Input::TabHeard { tab: 9, number: 3, message: synced() });
             script.expect(&["synced 0"]);
