@@ -13,7 +13,7 @@ use wasm_bindgen_cli_support::Bindgen;
 use crate::manifest::{Build, Manifest, Target};
 use crate::npm::{self, Packages};
 use crate::process::{Program, on_path};
-use crate::progress::step;
+use crate::progress::{note, step};
 use crate::repo::Repo;
 use crate::stamp::{Inputs, Stamp};
 use crate::{lock, tools};
@@ -99,11 +99,24 @@ fn build_one(repo: &Repo, build: &Build) -> anyhow::Result<()> {
             .args(["--config", &without_machine_paths(repo)?])
             .arg("--")
             // The crates were compiled without these; all machine code is made here, when the whole is optimised.
-            .args(build.llvm.iter().map(|argument| format!("-Cllvm-args={argument}")))
+            .args(known_switches(repo, build))
             .run()
     })?;
     let compiled = repo.target().join(WASM_TARGET).join(&build.profile).join(format!("{}.wasm", package.replace('-', "_")));
     lock::alone(repo, || generate(repo, build, &compiled))
+}
+
+/// Nobody promises that LLVM keeps its switches, and a compiler that does not know one ends. Without them the module is larger.
+fn known_switches(repo: &Repo, build: &Build) -> Vec<String> {
+    let mut switches: Vec<String> = build.llvm.iter().map(|switch| format!("-Cllvm-args={switch}")).collect();
+    switches.retain(|switch| {
+        let is_known = Program::new(repo, "rustc").args([switch, "--print", "cfg"]).capture().is_ok();
+        if !is_known {
+            note(&format!("This rustc does not know {switch}, so the module gets larger."));
+        }
+        is_known
+    });
+    switches
 }
 
 /// A setting that keeps the folders of this machine out of the module: the places of panics are named in it.
