@@ -11,7 +11,7 @@ import type { OpenDatabase, QueueNow } from "./raw.ts";
 import type { Identity } from "./types.ts";
 
 /** From whom to whom. It stands outside of both databases, so that a page that died in between goes on with it. */
-export interface CarryNote {
+interface CarryNote {
   readonly from: Identity;
   /** The hash of the token that the next session was begun with. */
   readonly token: string;
@@ -19,7 +19,7 @@ export interface CarryNote {
   readonly to?: Identity;
 }
 
-export function readNote(name: string): CarryNote | undefined {
+function readNote(name: string): CarryNote | undefined {
   try {
     return (JSON.parse(localStorage.getItem(name) ?? "null") as CarryNote | null) ?? undefined;
   } catch {
@@ -36,24 +36,73 @@ export function writeNote(name: string, note: CarryNote | undefined): void {
   }
 }
 
+/** The session that writes are carried to. */
+export interface NextSession {
+  readonly identity: Identity;
+  /** The hash of its token. */
+  readonly token: string | undefined;
+  /** Whether it goes on, and its queue is on a disk. */
+  isOnDisk(): boolean;
+  /** The name of an identity's database. */
+  databaseOf(identity: Identity): string | undefined;
+  /** The op_ids in its queue. */
+  queued(): string[];
+  /** Queues the writes of these lines. */
+  adopt(lines: string, isOtherLog: boolean): void;
+  /** Resolves when a write that was queued is on disk. */
+  stored(opId: string): Promise<void>;
+  readonly openDatabase: OpenDatabase | undefined;
+  /** Makes the second copy of an old queue what that queue is now; without it there is none. */
+  readonly renewCopy: ((name: string, readQueue: () => Promise<QueueNow>) => Promise<void>) | undefined;
+}
+
+/** Takes over what the note says, if it means this session. */
+export async function takeOver(noteName: string, next: NextSession): Promise<void> {
+  const note = readNote(noteName);
+  const { identity } = next;
+  const isMeant = note?.to === undefined ? note?.token === next.token : isSame(note.to, identity);
+  if (note === undefined || !isMeant) return;
+  if (isSame(note.from, identity)) return writeNote(noteName, undefined);
+  if (!next.isOnDisk()) return;
+  writeNote(noteName, { ...note, to: identity });
+  const name = next.databaseOf(note.from);
+  if (name === undefined) return;
+  const isOtherLog = note.from.tenantId !== identity.tenantId;
+  const adopt = async (list: readonly Carried[]): Promise<ReadonlySet<string>> => {
+    const known = new Set(next.queued());
+    if (!next.isOnDisk()) return new Set();
+    next.adopt(list.map(({ line }) => line).join("\n"), isOtherLog);
+    const queued = new Set(next.queued());
+    const taken = list.filter(({ opId }) => queued.has(opId)).map(({ opId }) => opId);
+    const stored = taken.map((opId) => next.stored(opId));
+    await Promise.all(stored.filter((_, index) => !known.has(taken[index] ?? "")));
+    return new Set(taken);
+  };
+  await carryOver(name, next, adopt);
+  // Another session may have been begun meanwhile, with a note of its own, or without any.
+  if (next.isOnDisk()) writeNote(noteName, undefined);
+}
+
+function isSame(one: Identity, other: Identity): boolean {
+  return one.userId === other.userId && one.tenantId === other.tenantId;
+}
+
 /** A write on its way. */
-export interface Carried {
+interface Carried {
   readonly opId: string;
   /** Its frozen intent, after a `!` when an earlier attempt may have brought it to the server. */
   readonly line: string;
 }
 
 /**
- * Carries what was never sent from one database to another. `adopt` resolves with the op_ids that are on disk there, and
- * `renewCopy` makes the second copy of the old queue what that queue is then: should its database be lost, nothing that was
- * carried over may come back.
+ * Carries what was never sent from one database to another. `adopt` resolves with the op_ids that are on disk there. The second
+ * copy of the old queue follows: should its database be lost, nothing that was carried over may come back.
  * @param name The database of the session that was left.
  */
-export async function carryOver(
+async function carryOver(
   name: string,
-  openDatabase: OpenDatabase | undefined,
+  { openDatabase, renewCopy }: NextSession,
   adopt: (list: readonly Carried[]) => Promise<ReadonlySet<string>>,
-  renewCopy: ((readQueue: () => Promise<QueueNow>) => Promise<void>) | undefined,
 ): Promise<void> {
   const database = await open(name, openDatabase);
   if (database === undefined) return;
@@ -66,7 +115,7 @@ export async function carryOver(
       marked.filter(({ opId }) => stored.has(opId)),
     );
     const last = marked.reduce((last, { key }) => Math.max(last, Number(key)), 0);
-    await renewCopy?.(async () => ({ ...(await readQueue(database)), last }));
+    await renewCopy?.(name, async () => ({ ...(await readQueue(database)), last }));
   } finally {
     database.close();
   }

@@ -6,11 +6,10 @@ import type { Settings } from "./config.ts";
 import { quiet } from "./deferred.ts";
 import { type ErrorCode, SynclineError } from "./errors.ts";
 import type * as LeftDatabaseModule from "./left_database.ts";
-import type { Carried } from "./left_database.ts";
 import type { News } from "./news.ts";
 import { OtherTabs, oneTabAtATime, type TabNews } from "./other_tabs.ts";
 import { QueueCopy } from "./queue_copy.ts";
-import type { OnEvents, OpenDatabase, QueueNow, RawEngine, RawModule, RawStatus } from "./raw.ts";
+import type { OnEvents, OpenDatabase, RawEngine, RawModule, RawStatus } from "./raw.ts";
 import { Replica } from "./replica.ts";
 import { type Answer, fetchIdentity, TokenSource } from "./session.ts";
 import { IDLE, isStalled, readIdentity, sameIdentity } from "./status.ts";
@@ -533,33 +532,23 @@ export class Sessions {
 
   async #carryOver(replica: Replica, identity: Identity, former: Replica | undefined): Promise<void> {
     try {
-      const { carryOver, readNote, writeNote } = await loadLeft();
-      const note = readNote(this.#noteName);
-      const isItsToken = note?.to === undefined && note?.token === this.#hashOf(replica);
-      if (note === undefined || !(isItsToken || sameIdentity(note.to ?? null, identity))) return;
-      if (sameIdentity(note.from, identity)) return writeNote(this.#noteName, undefined);
-      // Memory is no place for what is safe on a disk.
-      if (this.#replica !== replica || this.#news.status.storage.kind === "memory") return;
-      writeNote(this.#noteName, { ...note, to: identity });
+      const { takeOver } = await loadLeft();
       const { backend } = this.#settings;
-      const name = this.#databaseOf(note.from);
-      if (name === undefined) return;
-      const isOtherLog = note.from.tenantId !== identity.tenantId;
-      const adopt = async (list: readonly Carried[]): Promise<ReadonlySet<string>> => {
-        const known = new Set(replica.queue().map(({ op_id }) => op_id));
-        if (this.#replica !== replica) return new Set();
-        this.command((raw) => raw.adopt(list.map(({ line }) => line).join("\n"), isOtherLog));
-        const queued = new Set(replica.queue().map(({ op_id }) => op_id));
-        const taken = list.filter(({ opId }) => queued.has(opId)).map(({ opId }) => opId);
-        const durable = taken.map((opId) => replica.writes.carry(opId, former?.writes));
-        await Promise.all(durable.filter((_, index) => !known.has(taken[index] ?? "")));
-        return new Set(taken);
-      };
       const hasCopy = backend === undefined && QueueCopy.isPossible;
-      const renew = async (readQueue: () => Promise<QueueNow>): Promise<void> =>
-        (await import("./copy_line.ts")).renewCopy(name, readQueue);
-      await carryOver(name, backend && openerOf(backend), adopt, hasCopy ? renew : undefined);
-      writeNote(this.#noteName, undefined);
+      await takeOver(this.#noteName, {
+        identity,
+        token: this.#hashOf(replica),
+        // Memory is no place for what is safe on a disk.
+        isOnDisk: () => this.#replica === replica && this.#news.status.storage.kind !== "memory",
+        databaseOf: (left) => this.#databaseOf(left),
+        queued: () => replica.queue().map(({ op_id }) => op_id),
+        adopt: (lines, isOtherLog) => this.command((raw) => raw.adopt(lines, isOtherLog)),
+        stored: (opId) => replica.writes.carry(opId, former?.writes),
+        openDatabase: backend && openerOf(backend),
+        renewCopy: hasCopy
+          ? async (name, readQueue) => (await import("./copy_line.ts")).renewCopy(name, readQueue)
+          : undefined,
+      });
     } catch (thrown) {
       // The note stays: the next start goes on with it.
       this.#news.tellError(fromThrown(thrown));
