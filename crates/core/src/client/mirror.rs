@@ -26,6 +26,8 @@ pub(crate) enum Departure {
     Applied(u64),
     /// It was discarded, or another write stands for it.
     Removed,
+    /// It was to be removed, which the disk may have refused.
+    Leaving,
 }
 
 /// A reading of the disk under way.
@@ -67,6 +69,12 @@ impl Mirror {
     }
 
     pub(crate) fn is_gone(&mut self, key: u64, how: Departure) {
+        if let Some((_, known)) = self.gone.iter_mut().find(|(gone, _)| *gone == key) {
+            if *known == Departure::Leaving {
+                *known = how;
+            }
+            return;
+        }
         if self.gone.len() == GONE_MAX {
             self.gone.remove(0);
         }
@@ -402,6 +410,7 @@ impl Client {
     /// A write in whose place another tab put this one.
     fn replace_formers(&mut self, mutation: &Mutation, dirty: &mut Vec<(EntityIndex, String)>) {
         let departure = mutation.key().and_then(|key| self.tabs.mirror.departure(key));
+        let departure = departure.filter(|how| *how != Departure::Leaving);
         for op_id in &mutation.stands_for {
             let Some(former) = self.queue.find(op_id) else { continue };
             if let (Some(how), Some(key)) = (departure, self.queue.get(former).and_then(Mutation::key)) {
@@ -424,7 +433,7 @@ impl Client {
     /// A record is to leave the disk, which may be read meanwhile.
     pub(super) fn left_queue(&mut self, key: Option<u64>) {
         if let Some(key) = key {
-            self.tabs.mirror.is_gone(key, Departure::Removed);
+            self.tabs.mirror.is_gone(key, Departure::Leaving);
         }
     }
 
@@ -437,7 +446,7 @@ impl Client {
         match how {
             Departure::Applied(_) if matches!(mutation.state, MutationState::Applied(_)) => {}
             Departure::Applied(seq) => self.notify(Event::MutationConfirmed { op_id, seq }),
-            Departure::Removed => self.notify(Event::MutationRemoved { op_id }),
+            Departure::Removed | Departure::Leaving => self.notify(Event::MutationRemoved { op_id }),
         }
     }
 }

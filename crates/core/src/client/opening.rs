@@ -219,7 +219,7 @@ impl Client {
         // None of these is news.
         self.load_queue(queue.mutations);
         for (key, _) in &queue.marks {
-            self.left_queue(Some(*key));
+            self.tabs.mirror.is_gone(*key, Departure::Removed);
         }
         self.storage.open_disk(self.storage.fence);
         self.storage.is_written(stored.replica);

@@ -312,6 +312,8 @@ impl Client {
             && !mark.is_empty()
         {
             self.tell_discarded(told);
+            // What was refused before it must not be put over the mark.
+            self.storage.owed.forget_record(key);
             return self.queue_update_failed(QueueUpdate { put: vec![(key, mark)], ..QueueUpdate::default() }, failure);
         }
         let mut dirty = told.map(|mutation| self.put_back(mutation)).unwrap_or_default();

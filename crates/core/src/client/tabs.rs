@@ -351,8 +351,9 @@ impl Client {
         }
         let former = core::mem::replace(&mut self.tabs.known_to, said.fence);
         if former != said.fence {
-            if former > 0 && self.tabs.question > 0 {
-                // Whoever was asked leads no longer. What the new leader had before it hears of the question is no answer either.
+            if self.tabs.question > 0 {
+                // Whoever was asked leads no longer, or did not lead yet. What this one had before it hears of the question is no
+                // answer either.
                 self.command("pull");
             }
             // Now that it knows of this tab it tells what it does; what it did before, it may not have told.

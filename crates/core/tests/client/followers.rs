@@ -220,6 +220,47 @@ tests! {
         }
     }
 
+    fn a_question_that_nobody_heard_between_two_leaders_is_asked_again() {
+        let mut script = Script::new();
+        script.go_live();
+        script.give(Input::Pull);
+        script.disk.now.fence += 1;
+        script.disk.now.replica = Some(replica_at(5, 0));
+        script.give(Input::LeadLost);
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.log.clear();
+        // The other one had the lock and did not lead yet.
+        script.now += 1;
+        let fence = script.disk.now.fence;
+        let here = format!(r#"{{"say":"here","schema":0,"fence":{fence},"heard_at":null}}"#);
+        for (number, said) in (1..).zip([here, said("asked", fence, script.now), said("synced", fence, 5)]) {
+            script.give(Input::TabHeard { tab: 9, number, message: TabMessage::Said(said) });
+        }
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        script.expect(&["synced 5"]);
+    }
+
+    fn what_the_leader_folded_into_a_write_is_not_discarded_with_it() {
+        let (mut script, op_id) = follower_with_a_write();
+        script.write();
+        let listed: Value = serde_json::from_str(&script.client.mutations_json()).unwrap();
+        let other = listed[1]["op_id"].as_str().unwrap().to_owned();
+        let record = String::from_utf8(script.disk.now.queue[&1].clone()).unwrap();
+        let folded = record.replace(r#""error""#, &format!(r#""stands_for":["{other}"],"error""#)).into_bytes();
+        // The leader is faster than the word that the first one is to be discarded.
+        script.held = Some(Vec::new());
+        script.client.remove(Timestamp(script.now), &op_id).unwrap();
+        script.drain();
+        script.told.clear();
+        let fold = StorageKind::FoldQueue { fence: 1, put: vec![(1, folded.clone())], remove: vec![2] };
+        script.disk.now.queue = [(1, folded)].into();
+        script.give(Input::TabHeard { tab: 9, number: 1, message: TabMessage::Stored(fold, vec![1, 2]) });
+        assert_eq!(script.told, [format!("{other} by {op_id}")]);
+        script.store_held();
+        script.give(Input::Opened(Box::new(script.disk.read(None))));
+        assert!(script.client.mutations_json().contains(op_id.as_str()), "{:?}", script.told);
+    }
+
     fn a_paused_tab_that_does_not_lead_forgets_no_rows_of_its_own() {
         let mut script = Script::new();
         script.go_live();
