@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use syncline_core::client::Event as ClientEvent;
+use syncline_core::client::{Event as ClientEvent, StorageState};
 use syncline_protocol::{Identity, OpId, Row};
 
 use crate::model::{ENTITIES, Key, Outcome, View, fold};
@@ -102,7 +102,7 @@ impl World {
             ClientEvent::MutationReplaced { op_id, by } => {
                 tab.dirty = true;
                 // Its status says that what it does now does not reach the disk.
-                self.devices[tab.device].remembers |= !Self::promises_disk(tab);
+                self.devices[tab.device].remembers |= matches!(tab.client.status().storage, StorageState::Memory { .. });
                 self.replaced(id, op_id, by);
             }
             ClientEvent::MutationFailed { op_id, .. } => {
@@ -284,7 +284,8 @@ impl World {
             next = folded.cloned().flatten().or_else(|| write.and_then(|write| write.replaced_by.clone()));
             let mut at_server = |op_id: &String| self.service.life().outcome(tenant_of(identity), op_id).is_some();
             // Two tabs whose disk failed can each have put something else in its place.
-            let is_decided = at_server(&one) || write.is_some_and(|write| write.successors.iter().any(&mut at_server));
+            let stood_for = write.filter(|_| self.options.full + self.options.broken > 0).map(|write| &write.successors);
+            let is_decided = at_server(&one) || stood_for.is_some_and(|others| others.iter().any(&mut at_server));
             // Whoever discarded it is told when the mark is on disk, in the place of what was sent or failed.
             is_marked |= disk.discarded.contains(&one) || write.is_some_and(|write| write.failed);
             let is_discarded = is_marked && is_unwanted;
