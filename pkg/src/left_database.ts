@@ -19,6 +19,11 @@ interface CarryNote {
   readonly to?: Identity;
 }
 
+/** Notes what is to be carried, or that nothing is. What is on its way already goes on when its session is opened again. */
+export function noteCarry(name: string, wanted: CarryNote | undefined): void {
+  if (wanted !== undefined || readNote(name)?.to === undefined) writeNote(name, wanted);
+}
+
 function readNote(name: string): CarryNote | undefined {
   try {
     return (JSON.parse(localStorage.getItem(name) ?? "null") as CarryNote | null) ?? undefined;
@@ -27,7 +32,7 @@ function readNote(name: string): CarryNote | undefined {
   }
 }
 
-export function writeNote(name: string, note: CarryNote | undefined): void {
+function writeNote(name: string, note: CarryNote | undefined): void {
   try {
     if (note === undefined) localStorage.removeItem(name);
     else localStorage.setItem(name, JSON.stringify(note));
@@ -76,7 +81,8 @@ export async function takeOver(noteName: string, next: NextSession): Promise<voi
     const taken = list.filter(({ opId }) => queued.has(opId)).map(({ opId }) => opId);
     const stored = taken.map((opId) => next.stored(opId));
     await Promise.all(stored.filter((_, index) => !known.has(taken[index] ?? "")));
-    return new Set(taken);
+    // A disk that refused them leaves them where they were.
+    return new Set(next.isOnDisk() ? taken : []);
   };
   await carryOver(name, next, adopt);
   // Another session may have been begun meanwhile, with a note of its own, or without any.

@@ -525,9 +525,9 @@ export class Sessions {
   async #note(carries: boolean, token: string | undefined): Promise<void> {
     const { identity: from } = this.#news.status;
     if (!carries && !hasNote(this.#noteName)) return;
-    const { writeNote } = await loadLeft();
+    const { noteCarry } = await loadLeft();
     const hash = token && this.#module?.tokenHash(token);
-    writeNote(this.#noteName, carries && hash && from ? { from, token: hash } : undefined);
+    noteCarry(this.#noteName, carries && hash && from ? { from, token: hash } : undefined);
   }
 
   async #carryOver(replica: Replica, identity: Identity, former: Replica | undefined): Promise<void> {
